@@ -1,0 +1,148 @@
+// Package admin is the status socket: how `envexec status` and `envexec reload`
+// reach a running envexec on the same machine. It is local by construction: on
+// Linux an abstract socket that answers only the same user and root, elsewhere a
+// socket file of mode 0600 in the user's runtime directory.
+//
+// The protocol is one line to ask ("status" or "reload") and one JSON object back.
+package admin
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Config says what the socket answers.
+type Config struct {
+	// Dir is the runtime directory where there are no abstract sockets; it must exist.
+	Dir string
+	// Status returns what `envexec status` shows; called from several goroutines.
+	Status func() any
+	// Reload reads the configuration anew and returns when that has worked or failed; nil = not possible.
+	Reload func(context.Context) error
+	Logger *slog.Logger
+}
+
+// Server answers on the status socket.
+type Server struct {
+	cfg Config
+	ln  net.Listener
+}
+
+// patience bounds one exchange of a client that says or reads nothing.
+const patience = 5 * time.Second
+
+// reloadPatience bounds how long a client waits for a reload to be carried out.
+const reloadPatience = time.Minute
+
+// New opens the socket of this process. The caller runs Run, which closes it.
+func New(cfg Config) (*Server, error) {
+	ln, err := listen(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open status socket: %w", err)
+	}
+	return &Server{cfg: cfg, ln: ln}, nil
+}
+
+// Run answers until ctx ends, then closes the socket and waits for open exchanges.
+func (s *Server) Run(ctx context.Context) error {
+	var open sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { _ = s.ln.Close() })
+	defer func() {
+		stop()
+		_ = s.ln.Close()
+		open.Wait()
+	}()
+	for {
+		conn, err := s.ln.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accept on status socket: %w", err)
+		}
+		open.Go(func() {
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+			s.answer(ctx, conn)
+		})
+	}
+}
+
+type reply struct {
+	Error  string `json:"error,omitempty"`
+	Result any    `json:"result,omitempty"`
+}
+
+func (s *Server) answer(ctx context.Context, conn net.Conn) {
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if err := allowed(conn); err != nil {
+		s.cfg.Logger.Warn("refused a client of the status socket", "error", err)
+		return
+	}
+	line, _, err := bufio.NewReaderSize(conn, 64).ReadLine()
+	if err != nil {
+		return
+	}
+	var out reply
+	switch verb := string(line); {
+	case verb == "status":
+		out.Result = s.cfg.Status()
+	case verb == "reload" && s.cfg.Reload != nil:
+		_ = conn.SetDeadline(time.Now().Add(reloadPatience))
+		if err := s.cfg.Reload(ctx); err != nil {
+			out.Error = err.Error()
+		}
+	default:
+		out.Error = fmt.Sprintf("this envexec does not understand %q", verb)
+	}
+	_ = json.NewEncoder(conn).Encode(out)
+}
+
+// ErrNone: no envexec of this user is running here.
+var ErrNone = errors.New("no running envexec found")
+
+// Call asks the envexec with that pid (0 = the only one that runs here) and
+// returns its answer. Errors wrap ErrNone when there is nobody to ask.
+func Call(ctx context.Context, dir string, pid int, verb string) (json.RawMessage, error) {
+	if pid == 0 {
+		pids, err := running(dir)
+		if err != nil {
+			return nil, err
+		}
+		switch len(pids) {
+		case 0:
+			return nil, ErrNone
+		case 1:
+			pid = pids[0]
+		default:
+			return nil, fmt.Errorf("several envexec run here: choose one of the process ids %v with --pid", pids)
+		}
+	}
+	conn, err := dial(ctx, dir, pid)
+	if err != nil {
+		return nil, fmt.Errorf("%w with process id %d: %w", ErrNone, pid, err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(reloadPatience + patience))
+	if _, err := fmt.Fprintln(conn, verb); err != nil {
+		return nil, fmt.Errorf("ask process %d: %w", pid, err)
+	}
+	var in struct {
+		Error  string          `json:"error"`
+		Result json.RawMessage `json:"result"`
+	}
+	if err := json.NewDecoder(conn).Decode(&in); err != nil {
+		return nil, fmt.Errorf("read the answer of process %d (another user's?): %w", pid, err)
+	}
+	if in.Error != "" {
+		return nil, errors.New(in.Error)
+	}
+	return in.Result, nil
+}
