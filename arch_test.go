@@ -16,24 +16,25 @@ const module = "github.com/envexec/envexec/"
 // rooms lists what each package may import of ours. Siblings never import each
 // other; only the root package knows them all.
 var rooms = map[string][]string{
-	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
-	"auth":               {"secret"},
+	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
+	"auth":               {"secret", "internal/clock"},
 	"auth/authtest":      {"auth", "secret", "internal/vaulttest"},
-	"auth/sink":          {"auth", "secret"},
-	"auth/method":        {"auth", "secret"},
+	"auth/sink":          {"auth", "secret", "internal/clock"},
+	"auth/method":        {"auth", "secret", "internal/clock"},
 	"config":             {"environ", "signals", "secret"},
 	"environ":            {},
-	"envtemplate":        {"environ", "secret"},
+	"envtemplate":        {"environ", "secret", "internal/clock"},
 	"internal/admin":     {},
+	"internal/clock":     {},
 	"internal/systemd":   {},
 	"internal/telemetry": {},
 	"internal/vaulttest": {},
-	"lease":              {"secret", "lease/sealed"},
+	"lease":              {"secret", "lease/sealed", "internal/clock"},
 	"lease/sealed":       {"secret"},
 	"proxy":              {"secret", "lease"},
 	"secret":             {},
 	"signals":            {},
-	"supervise":          {"environ", "signals", "internal/systemd"},
+	"supervise":          {"environ", "signals", "internal/systemd", "internal/clock"},
 }
 
 // fences names the only rooms that may import a third party's package.
