@@ -1,0 +1,152 @@
+package lease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/secret"
+)
+
+// wire methods; LIST is Vault's own.
+const methodList = "LIST"
+
+// clients hands out one client per namespace: the api package fixes the namespace per client.
+type clients struct {
+	base *api.Client
+	mu   sync.Mutex
+	byNS map[string]*api.Client
+}
+
+// in returns the client for a request's namespace below the token's.
+func (c *clients) in(tok *secret.Token, relative string) *api.Client {
+	ns := tok.Namespace
+	if ns == "" {
+		ns = c.base.Namespace()
+	}
+	if relative = strings.Trim(relative, "/"); relative != "" {
+		ns = strings.TrimPrefix(strings.Trim(ns, "/")+"/"+relative, "/")
+	}
+	if ns == c.base.Namespace() {
+		return c.base
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if found, ok := c.byNS[ns]; ok {
+		return found
+	}
+	made := c.base.WithNamespace(ns)
+	c.byNS[ns] = made
+	return made
+}
+
+// send makes one HTTP request of req at path and reads the answer. Every error is a *failure.
+func (s *Store) send(ctx context.Context, tok *secret.Token, req secret.Request, path string) (*answer, error) {
+	body := any(req.Body)
+	if req.Op == secret.Write && path != req.Path {
+		body = map[string]any{"data": req.Body} // a write to KV v2 in the words of v1
+	}
+	method := map[secret.Op]string{secret.Read: http.MethodGet, secret.List: methodList, secret.Write: http.MethodPut}[req.Op]
+	return s.exchange(ctx, tok, req, method, path, body)
+}
+
+// exchange sends and classifies. req names the request in errors.
+func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Request, method, path string, body any) (a *answer, err error) {
+	client := s.clients.in(tok, req.Namespace)
+	r := client.NewRequest(method, "/v1/"+strings.Trim(path, "/"))
+	r.ClientToken, r.WrapTTL = tok.ID.Reveal(), ""
+	r.Params = params(req)
+	if method == http.MethodPut {
+		if err := r.SetJSONBody(body); err != nil {
+			return nil, &failure{kind: refused, err: &AnswerError{Request: req.String(), Detail: "body cannot be written as JSON"}}
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+
+	start, status := s.now(), 0
+	defer func() { s.cfg.Trace.request(req, status, s.now()-start, err) }()
+	resp, err := client.RawRequestWithContext(ctx, r) //nolint:staticcheck // the only road that keeps status and headers
+	if resp != nil && resp.Body != nil {
+		defer resp.Body.Close()
+		status = resp.StatusCode
+	}
+	if err != nil {
+		return nil, s.refusal(req, resp, err, sent.Load())
+	}
+	a, err = readAnswer(resp.Header, resp.Body)
+	switch {
+	case err == nil:
+		return a, nil
+	case errors.Is(err, errEmpty) && req.Op == secret.Write:
+		return &answer{}, nil
+	case errors.Is(err, errEmpty):
+		return nil, missing(req, status, "")
+	case errors.Is(err, errWrapped):
+		return nil, &failure{kind: refused, err: &AnswerError{Request: req.String(), Status: status, Detail: err.Error()}}
+	}
+	return nil, classify(req, resp, err, true)
+}
+
+// refusal classifies err; a 404 that carries KV v2 metadata tells of a deleted version.
+func (s *Store) refusal(req secret.Request, resp *api.Response, err error, sent bool) *failure {
+	f := classify(req, resp, err, sent)
+	var said *AnswerError
+	if resp == nil || resp.StatusCode != http.StatusNotFound || !errors.As(f.err, &said) {
+		return f
+	}
+	if a, err := readAnswer(resp.Header, resp.Body); err == nil {
+		if _, gone, ok := kv2(a.data); ok {
+			said.Detail = gone
+		}
+	}
+	return f
+}
+
+// params builds the query of req.
+func params(req secret.Request) url.Values {
+	p := make(url.Values, len(req.Query)+1)
+	for k, v := range req.Query {
+		p[k] = v
+	}
+	if req.Version != 0 {
+		p.Set("version", strconv.Itoa(req.Version))
+	}
+	return p
+}
+
+// renew asks for more time for a lease and returns the time granted.
+func (s *Store) renew(ctx context.Context, tok *secret.Token, req secret.Request, leaseID string, want time.Duration) (*answer, error) {
+	body := map[string]any{"lease_id": leaseID}
+	if want > 0 {
+		body["increment"] = json.Number(strconv.FormatInt(int64(want/time.Second), 10))
+	}
+	name := secret.Request{Op: secret.Read, Path: req.Path, Namespace: req.Namespace} // renewing twice does no harm
+	a, err := s.exchange(ctx, tok, name, http.MethodPut, "sys/leases/renew", body)
+	var f *failure
+	if !errors.As(err, &f) {
+		return a, err
+	}
+	f.err = fmt.Errorf("renew lease of %w", f.err)
+	if f.kind != refused {
+		return nil, f
+	}
+	f.kind = leaseGone
+	if text := f.err.Error(); errors.Is(f, secret.ErrForbidden) || strings.Contains(text, "not renewable") {
+		f.kind = notRenewable
+	}
+	return nil, f
+}

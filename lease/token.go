@@ -1,0 +1,69 @@
+package lease
+
+import (
+	"context"
+	"errors"
+
+	"github.com/envexec/envexec/secret"
+)
+
+// WriteToken takes a new login. Static secrets stay as they are; what was
+// refused is tried again; leases are fetched anew, and the old ones renewed with
+// their own token until Retire. It does not wait for any of that.
+func (s *Store) WriteToken(_ context.Context, t secret.Token) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token != nil && t.Epoch <= s.token.Epoch {
+		return nil
+	}
+	now := s.now()
+	s.token, s.tokenAt = &t, now
+	for _, e := range s.entries {
+		switch {
+		case e.value == nil && errors.Is(e.refuse, ErrUncertain): // only its reader may send it again
+		case e.err != nil, bound0(e.value) && e.value.Epoch < t.Epoch:
+			s.fetchSoon(e, now)
+		}
+	}
+	for _, w := range s.readers {
+		w.tellEpoch()
+	}
+	s.armed = never
+	s.rearm()
+	return nil
+}
+
+// bound0 is bound for a value that may not be there yet.
+func bound0(s *secret.Secret) bool { return s != nil && bound(s) }
+
+// Retire says that nobody uses secrets of logins before this epoch any more:
+// their leases are no longer renewed and end with their token.
+func (s *Store) Retire(before uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for e := range s.old {
+		if e.epoch() < before {
+			s.drop(e)
+		}
+	}
+}
+
+// Refresh reads secrets again now; without keys all that have no lease.
+func (s *Store) Refresh(keys ...secret.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for _, k := range keys {
+		if e := s.entries[k]; e != nil {
+			s.fetchSoon(e, now)
+		}
+	}
+	if len(keys) == 0 {
+		for _, e := range s.entries {
+			if e.req.Op != secret.Write && !bound0(e.value) {
+				s.fetchSoon(e, now)
+			}
+		}
+	}
+	s.rearm()
+}
