@@ -1,0 +1,113 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/auth/method"
+)
+
+// DeniedError says that a login was refused or could not be tried with the
+// credentials as they are. Waiting does not heal it.
+type DeniedError struct {
+	MountPath string
+	Status    int   // Vault's HTTP status; 0 = no request was made
+	Err       error // the cause: *api.ResponseError, *method.CredentialError or *method.WrappingError
+}
+
+// Error implements error. It quotes Vault's messages, cut to a sane length, and never a body that is not Vault's.
+func (e *DeniedError) Error() string {
+	at := ""
+	if e.MountPath != "" {
+		at = fmt.Sprintf(" at %q", e.MountPath)
+	}
+	if e.Status == 0 {
+		return fmt.Sprintf("log in%s: %v", at, e.Err)
+	}
+	return fmt.Sprintf("log in%s: denied by vault: %s", at, describe(e.Err))
+}
+
+// Unwrap returns the cause.
+func (e *DeniedError) Unwrap() error { return e.Err }
+
+// verdict is what a failed request means for the next one.
+type verdict uint8
+
+const (
+	transient verdict = iota // may heal by waiting
+	denied                   // does not heal with the same credentials
+	badToken                 // the token itself is dead
+)
+
+func judge(err error) verdict {
+	var ce *method.CredentialError
+	var we *method.WrappingError
+	if errors.As(err, &ce) || errors.As(err, &we) {
+		return denied
+	}
+	var re *api.ResponseError
+	if !errors.As(err, &re) {
+		return transient
+	}
+	switch s := re.StatusCode; {
+	case method.InvalidToken(err):
+		return badToken
+	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout,
+		s == http.StatusPreconditionFailed, s == 472, s == 473: // standby and consistency answers
+		return transient
+	case s >= 400 && s < 500:
+		return denied
+	}
+	return transient
+}
+
+// wait is what Vault asked for with Retry-After.
+func wait(err error) time.Duration {
+	var re *method.ResponseError
+	if errors.As(err, &re) {
+		return re.RetryAfter
+	}
+	return 0
+}
+
+const maxText = 400
+
+// describe makes one line of err for a reader. A body that is not Vault's may be
+// anything, an echo of our request included, so it is not shown.
+func describe(err error) string {
+	var re *api.ResponseError
+	if !errors.As(err, &re) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return "no answer in time"
+		}
+		return clip(err.Error())
+	}
+	text := "the answer is not vault's"
+	if !re.RawError {
+		text = clip(strings.Join(re.Errors, "; "))
+	}
+	if text == "" {
+		text = http.StatusText(re.StatusCode)
+	}
+	return fmt.Sprintf("status %d: %s", re.StatusCode, text)
+}
+
+func clip(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + "…"
+	}
+	return s
+}
+
+// failure is a transient failure with a text that is safe to show.
+type failure struct{ err error }
+
+func (f failure) Error() string { return "log in: " + describe(f.err) }
+func (f failure) Unwrap() error { return f.err }

@@ -1,0 +1,132 @@
+package auth
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/secret"
+)
+
+// login starts one attempt.
+func (l *loop) login() {
+	l.busy = true
+	l.begin(func(ctx context.Context) func(*loop) {
+		print := ""
+		if l.credentials != nil { // before Login reads them: a change in between is seen as one
+			print, _ = l.credentials.Fingerprint(ctx)
+		}
+		ctx, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
+		defer cancel()
+		s, err := l.cfg.Method.Login(ctx, l.client)
+		changed := false
+		if err != nil && l.credentials != nil {
+			after, ferr := l.credentials.Fingerprint(ctx)
+			changed = ferr == nil && after != "" && after != print
+		}
+		return func(l *loop) { l.loginDone(print, changed, s, err) }
+	})
+}
+
+func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
+	l.busy = false
+	if print != "" {
+		l.tried = print
+	}
+	t, ok := tokenOf(s)
+	if err == nil && !ok {
+		err = errNoToken
+	}
+	if err != nil {
+		l.loginFailed(err, changed)
+		return
+	}
+	l.setError(nil)
+	l.want, l.refused, l.next = "", false, 0
+	now := l.cfg.now()
+	if now-l.born >= quickDeath || l.epoch == 0 {
+		l.failures = 0
+	}
+	l.born = now
+	t.Namespace = l.client.Namespace()
+	wrapped := s.WrapInfo != nil
+	if cur := l.current(); cur != nil && cur.token.ID.Equal(t.ID) && !wrapped {
+		l.same(cur, t)
+		return
+	}
+	l.epoch++
+	t.Epoch = l.epoch
+	o := newLife(t, now, l.cfg.random())
+	if wrapped { // whoever unwraps it owns it
+		o = &life{token: t}
+		o.token.Own = false
+		t.Own = false
+	}
+	l.mu.Lock()
+	l.lives = append(l.lives, o)
+	l.mu.Unlock()
+	l.cfg.Logger.Info("logged in", "mount_path", l.cfg.MountPath, "epoch", t.Epoch, "accessor", t.Accessor, "policies", t.Policies, "ttl", t.TTL)
+	if l.cfg.Trace.OnLogin != nil {
+		l.cfg.Trace.OnLogin(t)
+	}
+	select { // the slot holds the newest
+	case <-l.fresh:
+	default:
+	}
+	l.fresh <- t
+}
+
+// same: a given token was looked up again. Nobody needs to hear of it.
+func (l *loop) same(cur *life, t secret.Token) {
+	now := l.cfg.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cur.dead = false
+	t.Epoch = cur.token.Epoch
+	cur.token = t
+	cur.plan(t.TTL, now, l.cfg.random())
+	if t.TTL > 0 && !cur.warned && cur.fixed {
+		cur.warned = true
+		l.cfg.Logger.Warn("the given token cannot be renewed and will end", "epoch", t.Epoch, "ttl", t.TTL)
+	}
+}
+
+// loginFailed plans the next attempt. changed: the credentials are not those of the failed one.
+func (l *loop) loginFailed(err error, changed bool) {
+	if l.ctx.Err() != nil {
+		return
+	}
+	now, heals := l.cfg.now(), judge(err) == transient
+	err, hint := l.problem(err), wait(err)
+	l.setError(err)
+	if l.epoch == 0 && (l.cfg.ExitOnErr == ExitAlways || l.cfg.ExitOnErr == ExitDenied && !heals) {
+		l.fatal = err
+		return
+	}
+	l.failures++
+	pause := max(l.backoff(), hint)
+	l.refused = !heals && !changed
+	if l.refused {
+		pause = l.cfg.DeniedInterval + part(time.Minute, l.cfg.random())
+	}
+	l.next = now + pause
+	msg := "login failed"
+	if l.refused {
+		msg = "login denied, waiting for changed credentials"
+	}
+	l.cfg.Logger.Warn(msg, "error", err, "retry_in", pause.Round(time.Millisecond))
+	if cur := l.current(); l.refused && cur != nil && !cur.dead && cur.end > 0 && !cur.warned {
+		cur.warned = true
+		l.cfg.Logger.Warn("token ends unless a login succeeds", "epoch", cur.token.Epoch, "ends_in", (cur.end - now).Round(time.Second))
+	}
+	if l.cfg.Trace.OnFailure != nil {
+		l.cfg.Trace.OnFailure(err, time.Now().Add(pause))
+	}
+}
+
+func (l *loop) setError(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastErr = err
+}

@@ -1,0 +1,57 @@
+package method
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+// CredentialError says that a login could not be tried: a credential is absent,
+// empty or unusable. Trying again with the same credentials does not help.
+type CredentialError struct {
+	What string // "secret id", "service account token"
+	Path string // the file it should come from; "" when it is not a file
+	Err  error  // why
+}
+
+// Error implements error.
+func (e *CredentialError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("read %s: %v", e.What, e.Err)
+	}
+	return fmt.Sprintf("read %s from %q: %v", e.What, e.Path, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *CredentialError) Unwrap() error { return e.Err }
+
+// WrappingError says that a response-wrapping token did not hold what it should.
+// It is a security event: someone else may have unwrapped the credential first.
+type WrappingError struct {
+	What string // what was wrapped: "secret id"
+	Path string // the file the wrapping token came from
+	// Created is the creation path Vault told, when it is not the expected one; "" when
+	// the token is unknown to Vault: already unwrapped, expired or never valid.
+	Created, Expected string
+}
+
+// Error implements error.
+func (e *WrappingError) Error() string {
+	if e.Created != "" {
+		return fmt.Sprintf("unwrap %s from %q: the wrapping token was created at %q, not at %q: it may have been planted; "+
+			"do not use it, and find out who wrote it", e.What, e.Path, e.Created, e.Expected)
+	}
+	return fmt.Sprintf("unwrap %s from %q: the wrapping token was already used or has expired: if no process of yours unwrapped it, "+
+		"it may have been intercepted; revoke the %s and deliver a new one", e.What, e.Path, e.What)
+}
+
+// ResponseError is Vault's refusal with the answer's Retry-After, which
+// api.ResponseError has no place for.
+type ResponseError struct {
+	*api.ResponseError
+	RetryAfter time.Duration // 0 = not said
+}
+
+// Unwrap returns the plain error, so errors.As finds *api.ResponseError.
+func (e *ResponseError) Unwrap() error { return e.ResponseError }

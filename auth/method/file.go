@@ -1,0 +1,138 @@
+package method
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+)
+
+const maxFile = 1 << 20
+
+// File is a credential in a file. It is read anew at each Read; when it has
+// been removed since, the last value read is used. Safe for concurrent use.
+type File struct {
+	Path string
+	What string // names the credential in errors
+	// Remove deletes the file once it has been read. With FollowSymlinks, a
+	// symlink's target is deleted instead of the link.
+	Remove, FollowSymlinks bool
+	// Verbatim keeps white space except line ends at the end: for passwords.
+	Verbatim bool
+
+	mu   sync.Mutex
+	last string
+}
+
+// Read returns the trimmed content. A file that is absent or empty gives the
+// last value read; when there is none, the error is a *CredentialError. The
+// file is then removed if it should be; the error of that is returned as
+// removal, and the value is good all the same.
+func (f *File) Read() (value string, removal, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	value, err = f.read()
+	if err != nil || value == "" {
+		if f.last != "" {
+			return f.last, nil, nil
+		}
+		if err == nil {
+			err = errors.New("the file is empty")
+		}
+		return "", nil, &CredentialError{What: f.What, Path: f.Path, Err: cause(err)}
+	}
+	f.last = value
+	if f.Remove {
+		removal = f.remove()
+	}
+	return value, removal, nil
+}
+
+// Peek returns what Read would, without removing or remembering anything; "" when there is nothing.
+func (f *File) Peek() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if v, err := f.read(); err == nil && v != "" {
+		return v
+	}
+	return f.last
+}
+
+// Forget drops the remembered value: it is spent.
+func (f *File) Forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = ""
+}
+
+func (f *File) read() (string, error) {
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return "", err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return "", errors.New("it is not a regular file")
+	}
+	file, err := os.Open(f.Path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = file.Close() }()
+	b, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err != nil {
+		return "", err
+	}
+	if len(b) > maxFile {
+		return "", errors.New("it is larger than 1 MiB")
+	}
+	if bytes.IndexByte(b, 0) >= 0 {
+		return "", errors.New("it holds NUL bytes")
+	}
+	if f.Verbatim {
+		return strings.TrimRight(string(b), "\r\n"), nil
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+func (f *File) remove() error {
+	path := f.Path
+	if f.FollowSymlinks {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			path = target
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove the %s after reading it: %w", f.What, err)
+	}
+	return nil
+}
+
+// Fingerprint identifies values without revealing them; "" when all are empty.
+func Fingerprint(values ...string) string {
+	h := sha256.New()
+	empty := true
+	for _, v := range values {
+		empty = empty && v == ""
+		fmt.Fprintf(h, "%d:%s", len(v), v)
+	}
+	if empty {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// cause drops the path an *fs.PathError repeats.
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
