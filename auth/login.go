@@ -43,11 +43,8 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 		return
 	}
 	l.setError(nil)
-	l.want, l.refused, l.next = "", false, 0
+	l.want, l.refused, l.next, l.failures = "", false, 0, 0
 	now := l.cfg.now()
-	if now-l.born >= quickDeath || l.epoch == 0 {
-		l.failures = 0
-	}
 	l.born = now
 	t.Namespace = l.client.Namespace()
 	wrapped := s.WrapInfo != nil

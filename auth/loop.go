@@ -31,7 +31,8 @@ type loop struct {
 	want     string        // why; "" = none is due
 	busy     bool          // a login request is in flight
 	next     time.Duration // not before
-	failures int           // in a row; a token that dies young counts
+	failures int           // logins failed in a row
+	young    int           // tokens in a row that were invalid soon after their login
 	born     time.Duration // when the last login succeeded
 	tried    string        // fingerprint at the last attempt
 	refused  bool          // the last attempt was denied
@@ -52,11 +53,11 @@ func (l *loop) run() error {
 		case <-l.wake:
 		case <-timer.C:
 		}
-		l.hear()
-		l.act()
 		if l.fatal != nil {
 			return l.fatal
 		}
+		l.hear()
+		l.act()
 		timer.Reset(l.sleep())
 	}
 }
@@ -100,11 +101,12 @@ func (l *loop) hear() {
 func (l *loop) lost(cur *life) {
 	l.mark(cur)
 	l.cfg.Logger.Warn("token is no longer valid, logging in again", "epoch", cur.token.Epoch)
-	if l.cfg.now()-l.born < quickDeath {
-		l.failures++
-		l.next = l.cfg.now() + l.backoff()
+	l.next = 0
+	if l.cfg.now()-l.born >= quickDeath {
+		l.young = 0
 	} else {
-		l.failures, l.next = 0, 0
+		l.young++
+		l.next = l.cfg.now() + jitter(l.cfg.random(), l.cfg.MinBackoff, l.cfg.MaxBackoff, l.young)
 	}
 	l.want = "token invalid"
 }

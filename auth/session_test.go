@@ -1,0 +1,288 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+)
+
+func TestRenewsThenReplacesBeforeTheMaximum(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		const maximum = 2 * time.Hour
+		vault := &fakeVault{renew: func(token string) (int, int) {
+			left := maximum - time.Since(begin)
+			if token == "two" {
+				left = time.Hour
+			}
+			return 200, int(min(time.Hour, left).Seconds())
+		}}
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) {
+			return service([]string{"one", "two", "three"}[n-1], 3600), nil
+		}}
+		sink := &fakeSink{}
+		s, stop := start(t, vault, m, func(c *Config) { c.Sinks = []Sink{sink} })
+
+		time.Sleep(50 * time.Minute)
+		if n := vault.count("renew-self one"); n != 1 {
+			t.Errorf("renewed %d times in 50 min, want 1 (at 39 min)", n)
+		}
+		time.Sleep(maximum - 50*time.Minute - time.Second)
+		synctest.Wait()
+		if got := sink.tokens(); got != "one two" {
+			t.Errorf("just before the maximum the sink has %q, want \"one two\"", got)
+		}
+		if n := vault.count("revoke-self"); n != 0 {
+			t.Errorf("revoked %d times before Retire", n)
+		}
+		s.Retire(2)
+		synctest.Wait()
+		if n := vault.count("revoke-self one"); n != 1 {
+			t.Errorf("revoked the old token %d times after Retire, want 1", n)
+		}
+		if err := stop(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := s.Close(t.Context()); err != nil || vault.count("revoke-self two") != 1 {
+			t.Errorf("Close: %v, revoked %d times, want 1", err, vault.count("revoke-self two"))
+		}
+	})
+}
+
+func TestInvalidLogsInOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) { return service(string(rune('0'+n)), 3600), nil }}
+		vault := &fakeVault{}
+		s, stop := start(t, vault, m, nil)
+		time.Sleep(time.Minute)
+		tok, _ := s.Token()
+		s.Invalid(tok)
+		s.Invalid(tok)
+		synctest.Wait()
+		s.Invalid(tok) // a late reporter: the new token is already there
+		synctest.Wait()
+		if m.count() != 2 {
+			t.Errorf("logged in %d times, want 2", m.count())
+		}
+		if now, _ := s.Token(); now.Epoch != 2 {
+			t.Errorf("epoch is %d, want 2", now.Epoch)
+		}
+		_ = stop()
+		_ = s.Close(t.Context())
+		if n := vault.count("revoke-self 1"); n != 0 {
+			t.Error("revoked a token that Vault no longer knows")
+		}
+	})
+}
+
+func TestInvalidTokensInARowAreSlowedDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s *Session
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) { return service(time.Now().String(), 3600), nil }}
+		s, stop := start(t, &fakeVault{}, m, nil)
+		begin := time.Now()
+		for time.Since(begin) < 10*time.Minute {
+			if tok, ok := s.Token(); ok {
+				s.Invalid(tok)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := m.count(); n > 15 {
+			t.Errorf("%d logins in 10 min of tokens that die at once, want at most 15", n)
+		}
+		_ = stop()
+	})
+}
+
+func TestDeniedAtStartEndsRun(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &fakeMethod{login: func(int) (*api.Secret, error) { return nil, refusal(status, "invalid secret id") }}
+			s, stop := start(t, &fakeVault{}, m, nil)
+			time.Sleep(time.Second)
+			var de *DeniedError
+			if err := stop(); !errors.As(err, &de) || de.Status != status {
+				t.Errorf("Run: %v, want a DeniedError of status %d", err, status)
+			}
+			if m.count() != 1 || s.LastError() == nil {
+				t.Errorf("%d logins, last error %v", m.count(), s.LastError())
+			}
+		})
+	}
+}
+
+func TestUnreachableAtStartIsRetriedWithALowCap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) {
+			switch {
+			case n == 3:
+				return nil, refusal(http.StatusTooManyRequests, "quota")
+			case n < 20:
+				return nil, errors.New("connection refused")
+			}
+			return service("one", 0), nil
+		}}
+		s, stop := start(t, &fakeVault{}, m, func(c *Config) { c.random = func() float64 { return 0.999 } })
+		time.Sleep(time.Second)
+		if s.LastError() == nil {
+			t.Error("the cause is not readable")
+		}
+		time.Sleep(20 * 10 * time.Second)
+		if tok, ok := s.Token(); !ok || tok.TTL != 0 || s.LastError() != nil {
+			t.Errorf("no login after 20 tries: %d tries, %v", m.count(), s.LastError())
+		}
+		_ = stop()
+	})
+}
+
+func TestDeniedLaterWaitsForChangedCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ok := true
+		m := &fakeMethod{print: "first"}
+		m.login = func(n int) (*api.Secret, error) {
+			if ok || m.print == "second" {
+				return service(string(rune('0'+n)), 3600), nil
+			}
+			return nil, refusal(400, "invalid secret id")
+		}
+		s, stop := start(t, &fakeVault{}, m, nil)
+		time.Sleep(time.Minute)
+		ok = false
+		tok, _ := s.Token()
+		s.Invalid(tok)
+		time.Sleep(14 * time.Minute)
+		if m.count() != 2 {
+			t.Errorf("%d logins within 14 min of a denied one, want 2", m.count())
+		}
+		time.Sleep(16 * time.Minute)
+		if m.count() != 3 {
+			t.Errorf("%d logins within 30 min, want 3", m.count())
+		}
+		m.change("second")
+		time.Sleep(2 * time.Second)
+		if tok, _ := s.Token(); tok.Epoch != 2 || s.LastError() != nil {
+			t.Errorf("changed credentials were not used: epoch %d, %v", tok.Epoch, s.LastError())
+		}
+		if err := stop(); err != nil {
+			t.Errorf("a denied re-login ended Run: %v", err)
+		}
+	})
+}
+
+func TestThinPolicyReplacesAtTheThreshold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vault := &fakeVault{renew: func(string) (int, int) { return 403, 0 }}
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) { return service(string(rune('0'+n)), 1000), nil }}
+		_, stop := start(t, vault, m, nil)
+		time.Sleep(840 * time.Second)
+		if m.count() != 1 || vault.count("renew-self") != 1 {
+			t.Errorf("at 84 %%: %d logins, %d renewals, want 1 and 1", m.count(), vault.count("renew-self"))
+		}
+		time.Sleep(20 * time.Second)
+		if m.count() != 2 {
+			t.Errorf("at 86 %%: %d logins, want 2", m.count())
+		}
+		_ = stop()
+	})
+}
+
+func TestTokenKinds(t *testing.T) {
+	given := func(data map[string]any) *api.Secret { return &api.Secret{Data: data} }
+	uses := service("u", 1000)
+	uses.Data = map[string]any{"num_uses": 5}
+	tests := map[string]struct {
+		answer                   *api.Secret
+		logins, renewals, revoke int // within 900 s
+	}{
+		"service":     {service("s", 1000), 1, 1, 1},
+		"root":        {given(map[string]any{"id": "r", "ttl": 0}), 1, 0, 0},
+		"given":       {given(map[string]any{"id": "g", "ttl": 1000, "renewable": true}), 1, 1, 0},
+		"thin given":  {given(map[string]any{"id": "g"}), 1, 0, 0},
+		"batch":       {&api.Secret{Auth: &api.SecretAuth{ClientToken: "hvb.b", LeaseDuration: 1000}}, 2, 0, 0},
+		"use-limited": {uses, 2, 0, 1},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				vault := &fakeVault{renew: func(string) (int, int) { return 200, 1000 }}
+				m := &fakeMethod{login: func(int) (*api.Secret, error) { return tc.answer, nil }}
+				s, stop := start(t, vault, m, nil)
+				time.Sleep(900 * time.Second)
+				_ = stop()
+				_ = s.Close(t.Context())
+				if m.count() != tc.logins || vault.count("renew-self") != tc.renewals || vault.count("revoke-self") != tc.revoke {
+					t.Errorf("%d logins, %d renewals, %d revocations, want %d, %d, %d", m.count(), vault.count("renew-self"),
+						vault.count("revoke-self"), tc.logins, tc.renewals, tc.revoke)
+				}
+			})
+		})
+	}
+}
+
+func TestSinksInOrderOncePerTokenAndAgainAfterFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		good, bad := &fakeSink{}, &fakeSink{fail: 2}
+		delivered := make(chan uint64, 9)
+		m := &fakeMethod{login: func(int) (*api.Secret, error) { return service("one", 1000), nil }}
+		vault := &fakeVault{renew: func(string) (int, int) { return 200, 1000 }}
+		_, stop := start(t, vault, m, func(c *Config) {
+			c.Sinks = []Sink{good, bad}
+			c.Trace.OnDelivered = func(e uint64) { delivered <- e }
+		})
+		time.Sleep(10 * time.Minute)
+		if good.tokens() != "one" || bad.tokens() != "one" || len(delivered) != 1 {
+			t.Errorf("sinks have %q and %q, %d deliveries, want each once", good.tokens(), bad.tokens(), len(delivered))
+		}
+		_ = stop()
+	})
+}
+
+func TestReauthOnNewCredentials(t *testing.T) {
+	for _, reauth := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			m := &fakeMethod{print: "a", login: func(n int) (*api.Secret, error) { return service(string(rune('0'+n)), 3600), nil }}
+			_, stop := start(t, &fakeVault{}, m, func(c *Config) { c.Reauth = reauth })
+			time.Sleep(5 * time.Second)
+			m.change("b")
+			time.Sleep(5 * time.Second)
+			if want := map[bool]int{false: 1, true: 2}[reauth]; m.count() != want {
+				t.Errorf("reauth %v: %d logins, want %d", reauth, m.count(), want)
+			}
+			_ = stop()
+		})
+	}
+}
+
+func TestWrappedLoginIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &fakeSink{}
+		m := &fakeMethod{login: func(int) (*api.Secret, error) {
+			return &api.Secret{WrapInfo: &api.SecretWrapInfo{Token: "w", TTL: 60}}, nil
+		}}
+		vault := &fakeVault{}
+		s, stop := start(t, vault, m, func(c *Config) { c.Sinks, c.WrapTTL = []Sink{sink}, time.Minute })
+		time.Sleep(time.Hour)
+		_ = stop()
+		_ = s.Close(t.Context())
+		if m.count() != 1 || len(vault.calls) != 0 || sink.tokens() == "" {
+			t.Errorf("%d logins, requests %v", m.count(), vault.calls)
+		}
+	})
+}
+
+func TestJitterBounds(t *testing.T) {
+	for failures := 1; failures < 20; failures++ {
+		for _, r := range []float64{0, 0.5, 0.999} {
+			if d := jitter(r, time.Second, 5*time.Minute, failures); d < 100*time.Millisecond || d > 5*time.Minute {
+				t.Errorf("jitter(%v, failure %d) = %s", r, failures, d)
+			}
+		}
+	}
+	if d := jitter(0.999, time.Second, 5*time.Minute, 2); d > 2*time.Second {
+		t.Errorf("second failure waits %s, want at most 2 s", d)
+	}
+}
