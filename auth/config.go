@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -90,15 +91,12 @@ type Trace struct {
 }
 
 const (
-	maxSleep     = 30 * time.Second // a timer never waits longer without looking at the clock
 	minDenied    = 15 * time.Minute
 	callTimeout  = 30 * time.Second
 	quickDeath   = 10 * time.Second // a token found invalid sooner than this counts as a failed login
 	sinkRetryMin = 1 * time.Second
 	sinkRetryMax = 3 * time.Second
 )
-
-var processStart = time.Now()
 
 // New checks c, fills its defaults in and makes no request.
 func New(c Config) (*Session, error) {
@@ -138,7 +136,7 @@ func New(c Config) (*Session, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.now == nil {
-		c.now = bootTime
+		c.now = clock.Now
 	}
 	if c.random == nil {
 		c.random = rand.Float64

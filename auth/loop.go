@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/auth/method"
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -191,10 +192,10 @@ func (l *loop) ended(o *life) {
 	}
 }
 
-// sleep is the time to the next thing due, at most maxSleep.
+// sleep is the time to the next thing due, at most clock.MaxSleep.
 func (l *loop) sleep() time.Duration {
 	now := l.cfg.now()
-	at := now + maxSleep
+	at := now + clock.MaxSleep
 	see := func(t time.Duration) {
 		if t > 0 {
 			at = min(at, t)

@@ -8,6 +8,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/envexec/envexec/auth/method"
+	"github.com/envexec/envexec/internal/clock"
 )
 
 const (
@@ -46,7 +47,7 @@ func (s *Session) watch(ctx context.Context, c method.Credentials, changes chan<
 			}
 			last, first = print, false
 		}
-		wait := time.NewTimer(min(interval, maxSleep))
+		wait := time.NewTimer(min(interval, clock.MaxSleep))
 		select {
 		case <-ctx.Done():
 			wait.Stop()

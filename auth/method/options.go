@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/envexec/envexec/secret"
 )
 
 // Options reads a method's "config" block (HCL or JSON) key by key, with the
@@ -52,6 +54,34 @@ func (o *Options) String(key, def string) string {
 		return def
 	}
 	return s
+}
+
+// Text returns the secret at key, written as text or as a secret.Text.
+func (o *Options) Text(key string) secret.Text {
+	v, _ := o.take(key)
+	switch t := v.(type) {
+	case nil:
+		return secret.Text{}
+	case secret.Text:
+		return t
+	case string:
+		return secret.NewText(t)
+	}
+	o.fail(key, "text in quotes", v)
+	return secret.Text{}
+}
+
+// OneOf notes that exactly one of the keys must be written.
+func (o *Options) OneOf(keys ...string) {
+	n := 0
+	for _, k := range keys {
+		if o.Has(k) {
+			n++
+		}
+	}
+	if n != 1 {
+		o.errs = append(o.errs, fmt.Errorf("%s: exactly one of them is required", strings.Join(keys, ", ")))
+	}
 }
 
 // Has reports whether key is written, whatever its value.

@@ -32,7 +32,8 @@ type Config struct {
 	Logger *slog.Logger // default: none
 }
 
-// FromMap reads the config block of a Vault Agent file.
+// FromMap reads the config block of a Vault Agent file. Besides its keys, role_id
+// and secret_id give the ids themselves.
 func FromMap(m map[string]any) (Config, error) {
 	o := method.NewOptions(m)
 	c := Config{
@@ -40,8 +41,13 @@ func FromMap(m map[string]any) (Config, error) {
 		SecretIDFile:     o.String("secret_id_file_path", ""),
 		KeepSecretIDFile: !o.Bool("remove_secret_id_file_after_reading", true),
 		WrappingPath:     o.String("secret_id_response_wrapping_path", ""),
+		RoleID:           o.Text("role_id").Reveal(),
+		SecretID:         o.Text("secret_id"),
 	}
-	o.Require("role_id_file_path", c.RoleIDFile)
+	o.OneOf("role_id_file_path", "role_id")
+	if o.Has("role_id_file_path") {
+		o.Require("role_id_file_path", c.RoleIDFile)
+	}
 	if o.Has("secret_id_response_wrapping_path") {
 		o.Require("secret_id_response_wrapping_path", c.WrappingPath)
 	}

@@ -18,6 +18,14 @@ type Config struct {
 	Token secret.Text // required
 }
 
+// FromMap reads the key token.
+func FromMap(m map[string]any) (Config, error) {
+	o := method.NewOptions(m)
+	c := Config{Token: o.Text("token")}
+	o.Require("token", c.Token.Reveal())
+	return c, o.Err()
+}
+
 // New checks c. The result is safe for concurrent use.
 func New(c Config) (*Method, error) {
 	if c.Token.Empty() {
