@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -84,7 +85,7 @@ func (c Config) complete() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.clock == nil {
-		c.clock = systemClock()
+		c.clock = clock.Now
 	}
 	if c.random == nil {
 		c.random = rand.Float64

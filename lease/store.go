@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -104,7 +105,7 @@ func (s *Store) dispatch(ctx context.Context) time.Duration {
 		}
 		s.workers.Go(func() { s.work(ctx, f) })
 	}
-	s.armed = after(now, maxSleep)
+	s.armed = after(now, clock.MaxSleep)
 	if e := s.due.first(); e != nil && s.token != nil && !s.lanes.full() {
 		s.armed = min(s.armed, max(e.at, now))
 	}
