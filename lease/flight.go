@@ -101,7 +101,7 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 		e.wanted = true // a login came while we were away
 	}
 	changed := old == nil || !equal(old, sec)
-	if !changed && oldLease.rolls && now >= oldLease.end && e.stale < maxStale {
+	if !changed && oldLease.rolls && (now >= oldLease.end || e.stale > 0) && e.stale < maxStale {
 		e.stale++ // the time rolled over, the value did not: Vault is not done yet
 		e.fetchAt = min(e.fetchAt, now+max(s.pause.wait(e.stale, 0, 0), s.cfg.MinInterval))
 	} else {

@@ -124,9 +124,10 @@ func written(a *answer) (life, rest time.Duration, ok bool) {
 	return 0, 0, false
 }
 
-// patience bounds the pause before the next try of something that ends at end.
+// patience bounds the pause before the next try of something that ends at end;
+// 0 = the end is no reason to hurry.
 func patience(end, now time.Duration) time.Duration {
-	if end == 0 || end == never {
+	if end <= now || end == never {
 		return 0
 	}
 	return max((end-now)/8, time.Second)

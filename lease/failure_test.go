@@ -1,0 +1,251 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/envexec/envexec/secret"
+)
+
+func contains(s, sub string) bool { return strings.Contains(s, sub) }
+
+func TestWhatHealsIsWaitedFor(t *testing.T) {
+	page := reply{status: 502, body: "<html>bad gateway</html>"}
+	for name, bad := range map[string]reply{
+		"rate limit":        {status: 429, body: `{"errors":["request path: rate limit quota exceeded"]}`},
+		"lagging standby":   refusal(412, "required index state not present"),
+		"replication 472":   refusal(472),
+		"replication 473":   refusal(473),
+		"sealed":            refusal(503, "Vault is sealed"),
+		"uninitialised":     refusal(501, "not initialized"),
+		"internal error":    refusal(500, "1 error occurred:\n\t* internal error\n\n"),
+		"proxy's page":      page,
+		"gateway timeout":   refusal(504),
+		"refused":           {err: errors.New("connect: connection refused")},
+		"reset":             {err: errors.New("connection reset by peer"), sent: true},
+		"cut short":         {status: 200, body: `{"data":{"k":`},
+		"not JSON":          {status: 200, body: `<html>`},
+		"request timed out": {err: context.DeadlineExceeded, sent: true, delay: 70 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			serve := func(call) reply {
+				if n++; n < 4 {
+					return bad
+				}
+				return kv2Answer(1, map[string]any{"k": "v"})
+			}
+			var fails []error
+			cfg := Config{Trace: Trace{OnRetry: func(_ secret.Key, _ time.Duration, err error) { fails = append(fails, err) }}}
+			inBubble(t, cfg, serve, func(w *world) {
+				w.login(1)
+				w.get(read("secret/data/a"))
+				if len(fails) != 3 || !contains(fails[0].Error(), "secret/data/a") || contains(fails[0].Error(), "<html>") {
+					t.Errorf("failures: %v", fails)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatDoesNotHealIsToldAtOnceAndTriedSlowly(t *testing.T) {
+	for name, tc := range map[string]struct {
+		rep  reply
+		is   error
+		text string
+	}{
+		"forbidden": {refusal(403, "1 error occurred:\n\t* permission denied\n\n"), secret.ErrForbidden, "permission denied (403)"},
+		"absent":    {refusal(404), secret.ErrMissing, "secret is missing (404)"},
+		"bad":       {refusal(400, "unknown role: x"), nil, "unknown role: x"},
+		"no such":   {refusal(405, "unsupported operation"), nil, "unsupported operation"},
+		"empty":     {reply{status: 204}, secret.ErrMissing, "missing"},
+		"wrapped":   {reply{status: 200, body: `{"wrap_info":{"token":"s.canary"},"data":null}`}, nil, "response-wrapped"},
+		"deleted": {reply{status: 404, body: `{"data":{"data":null,"metadata":{"version":3,"created_time":"x","deletion_time":"2026-11-01T10:00:00Z","destroyed":false}}}`},
+			secret.ErrMissing, "version 3 was deleted at 2026-11-01T10:00:00Z"},
+		"destroyed": {reply{status: 404, body: `{"data":{"data":null,"metadata":{"version":3,"created_time":"x","deletion_time":"","destroyed":true}}}`},
+			secret.ErrMissing, "version 3 was destroyed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			serve := func(c call) reply {
+				if contains(c.path, "sys/internal") {
+					return refusal(403, "permission denied")
+				}
+				if n++; n < 5 {
+					return tc.rep
+				}
+				return kv2Answer(1, map[string]any{"k": "v"})
+			}
+			inBubble(t, Config{random: func() float64 { return 0.99 }}, serve, func(w *world) {
+				w.login(1)
+				begin := time.Now()
+				_, err := w.w.Get(w.t.Context(), read("some/path"))
+				if err == nil || tc.is != nil && !errors.Is(err, tc.is) || !contains(err.Error(), "some/path") || !contains(err.Error(), tc.text) || contains(err.Error(), "canary") {
+					t.Fatalf("got %v", err)
+				}
+				var answer *AnswerError
+				if !errors.As(err, &answer) || time.Since(begin) > 0 {
+					t.Errorf("%T after %v", err, time.Since(begin))
+				}
+				if _, err := w.w.Get(w.t.Context(), read("some/path")); err == nil || n != 1 {
+					t.Errorf("asking again asked Vault again (%d): %v", n, err)
+				}
+				w.fired()
+				pass(10 * time.Minute)
+				if !w.fired() || w.get(read("some/path")) == nil {
+					t.Error("not told that it is there now")
+				}
+			})
+		})
+	}
+}
+
+func TestASecretOnceHadIsNeverTakenBack(t *testing.T) {
+	bad := false
+	serve := func(call) reply {
+		if bad {
+			return refusal(404)
+		}
+		return kv2Answer(1, map[string]any{"k": "v"})
+	}
+	inBubble(t, Config{StaticInterval: time.Minute}, serve, func(w *world) {
+		w.login(1)
+		w.get(read("secret/data/a"))
+		w.fired()
+		w.vault.mu.Lock()
+		bad = true
+		w.vault.mu.Unlock()
+		pass(time.Hour)
+		w.get(read("secret/data/a"))
+		if st := w.Status()[0]; w.fired() || !contains(st.Error, "missing") || st.Age != time.Hour {
+			t.Errorf("%+v", st)
+		}
+	})
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	n := 0
+	serve := func(c call) reply {
+		if n++; n == 1 {
+			return reply{status: 429, header: http.Header{"Retry-After": {"30"}}}
+		}
+		return kv2Answer(1, map[string]any{"k": "v"})
+	}
+	inBubble(t, Config{}, serve, func(w *world) {
+		w.login(1)
+		w.get(read("secret/data/a"))
+		if at := w.vault.seen("")[1].at; at < 30*time.Second || at > 33*time.Second {
+			t.Errorf("came back after %v", at)
+		}
+	})
+}
+
+func TestOneFailingSecretLeavesTheOthersAlone(t *testing.T) {
+	serve := func(c call) reply {
+		if c.path == "secret/data/bad" {
+			return refusal(500, "no")
+		}
+		return kv2Answer(1, map[string]any{"k": "v"})
+	}
+	inBubble(t, Config{StaticInterval: 10 * time.Second, random: func() float64 { return 0.5 }}, serve, func(w *world) {
+		w.login(1)
+		w.w.Want(read("secret/data/bad"), read("secret/data/good"))
+		pass(time.Hour)
+		if n := len(w.vault.seen("secret/data/bad")); n > 135 {
+			t.Errorf("the failing secret was asked for %d times", n)
+		}
+		if n := len(w.vault.seen("secret/data/good")); n < 360 || n > 380 {
+			t.Errorf("the good one was read %d times", n)
+		}
+	})
+}
+
+func TestWritesAreNotRepeatedBlindly(t *testing.T) {
+	req := secret.Request{Op: secret.Write, Path: "ssh/creds/otp", Body: map[string]any{"ip": "127.0.0.1"}}
+	for name, tc := range map[string]struct {
+		bad    reply
+		repeat bool
+	}{
+		"never sent":     {reply{err: errors.New("connection refused")}, true},
+		"sealed":         {refusal(503, "Vault is sealed"), true},
+		"rate limit":     {refusal(429), true},
+		"answer lost":    {reply{err: errors.New("connection reset"), sent: true}, false},
+		"internal error": {refusal(500, "half done"), false},
+		"answer cut":     {reply{status: 200, body: `{"data":`}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := 0
+			serve := func(call) reply {
+				if n++; n == 1 {
+					return tc.bad
+				}
+				return leaseAnswer("x", 3600, false)
+			}
+			inBubble(t, Config{}, serve, func(w *world) {
+				w.login(1)
+				_, err := w.w.Get(w.t.Context(), req)
+				if tc.repeat {
+					if err != nil || n != 2 {
+						t.Errorf("%d requests, %v", n, err)
+					}
+					return
+				}
+				if !errors.Is(err, ErrUncertain) {
+					t.Fatalf("got %v", err)
+				}
+				w.login(2)
+				pass(time.Hour)
+				if n != 1 {
+					t.Errorf("sent %d times", n)
+				}
+				if _, err := w.w.Get(w.t.Context(), req); err != nil || n != 2 {
+					t.Errorf("asked for again: %d requests, %v", n, err)
+				}
+			})
+		})
+	}
+}
+
+func TestDueWriteIsRepeatedAfterAnUnknownOutcome(t *testing.T) {
+	n := 0
+	serve := func(call) reply {
+		if n++; n == 2 {
+			return reply{err: errors.New("connection reset"), sent: true}
+		}
+		return leaseAnswer(fmt.Sprint(n), 1000, false)
+	}
+	inBubble(t, Config{}, serve, func(w *world) {
+		w.login(1)
+		w.get(secret.Request{Op: secret.Write, Path: "ssh/creds/otp"})
+		pass(950 * time.Second)
+		if n != 3 {
+			t.Errorf("%d requests", n)
+		}
+	})
+}
+
+func TestBackoffIsFullJitterAboveAFloor(t *testing.T) {
+	chance := 0.0
+	b := backoff{min: time.Second, max: time.Minute, random: func() float64 { return chance }}
+	for n, top := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 7: time.Minute, 1000: time.Minute} {
+		chance = 0
+		if low := b.wait(n, 0, 0); low != time.Second/2 {
+			t.Errorf("failure %d: least pause %v", n, low)
+		}
+		chance = 0.9999999
+		if high := b.wait(n, 0, 0); high > top || high < top-top/10 {
+			t.Errorf("failure %d: longest pause %v, want %v", n, high, top)
+		}
+	}
+	if d := b.wait(1000, 3*time.Second, 0); d > 3*time.Second {
+		t.Errorf("limit ignored: %v", d)
+	}
+	if d := b.wait(1, 0, 24*time.Hour); d > 6*time.Minute {
+		t.Errorf("a server may ask for %v", d)
+	}
+}
