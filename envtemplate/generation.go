@@ -1,0 +1,42 @@
+package envtemplate
+
+import (
+	"context"
+	"io/fs"
+
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/secret"
+)
+
+// Generation is one complete result: variables and files that belong together.
+type Generation struct {
+	ID      uint64          // rises with every change; the same ID with another Epoch changes nothing
+	Vars    environ.Environ // the secret variables only
+	Files   []RenderedFile  // sorted by path
+	Changed []string        // names of variables and paths of files that differ from the Generation before
+	Epoch   uint64          // oldest login anything in it depends on
+
+	write func(context.Context, Generation) error
+}
+
+// RenderedFile is one file of a Generation.
+type RenderedFile struct {
+	Path        string
+	Contents    secret.Text
+	Mode        fs.FileMode // 0 = as the file has, else 0644
+	User, Group string
+	Backup      bool
+	CreateDirs  bool
+	Command     *Command
+}
+
+// WriteFiles puts the files in place: all of them are staged beside their
+// destination first, then renamed, so a full disk or a missing right changes none.
+// Files that are as they should be are left alone. Then the commands of the changed
+// files run, each once; one that fails is owed and runs again with the next call.
+func (g Generation) WriteFiles(ctx context.Context) error {
+	if g.write == nil {
+		return nil
+	}
+	return g.write(ctx, g)
+}
