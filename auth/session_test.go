@@ -151,7 +151,9 @@ func TestDeniedLaterWaitsForChangedCredentials(t *testing.T) {
 		}
 		s, stop := start(t, &fakeVault{}, m, nil)
 		time.Sleep(time.Minute)
+		m.mu.Lock()
 		ok = false
+		m.mu.Unlock()
 		tok, _ := s.Token()
 		s.Invalid(tok)
 		time.Sleep(14 * time.Minute)
