@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/envexec/envexec/secret"
@@ -33,9 +35,9 @@ func TestWhatHealsIsWaitedFor(t *testing.T) {
 		"request timed out": {err: context.DeadlineExceeded, sent: true, delay: 70 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := 0
+			var n atomic.Int32
 			serve := func(call) reply {
-				if n++; n < 4 {
+				if n.Add(1) < 4 {
 					return bad
 				}
 				return kv2Answer(1, map[string]any{"k": "v"})
@@ -45,6 +47,7 @@ func TestWhatHealsIsWaitedFor(t *testing.T) {
 			inBubble(t, cfg, serve, func(w *world) {
 				w.login(1)
 				w.get(read("secret/data/a"))
+				synctest.Wait()
 				if len(fails) != 3 || !contains(fails[0].Error(), "secret/data/a") || contains(fails[0].Error(), "<html>") {
 					t.Errorf("failures: %v", fails)
 				}
@@ -71,12 +74,12 @@ func TestWhatDoesNotHealIsToldAtOnceAndTriedSlowly(t *testing.T) {
 			secret.ErrMissing, "version 3 was destroyed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := 0
+			var n atomic.Int32
 			serve := func(c call) reply {
 				if contains(c.path, "sys/internal") {
 					return refusal(403, "permission denied")
 				}
-				if n++; n < 5 {
+				if n.Add(1) < 5 {
 					return tc.rep
 				}
 				return kv2Answer(1, map[string]any{"k": "v"})
@@ -92,8 +95,10 @@ func TestWhatDoesNotHealIsToldAtOnceAndTriedSlowly(t *testing.T) {
 				if !errors.As(err, &answer) || time.Since(begin) > 0 {
 					t.Errorf("%T after %v", err, time.Since(begin))
 				}
-				if _, err := w.w.Get(w.t.Context(), read("some/path")); err == nil || n != 1 {
-					t.Errorf("asking again asked Vault again (%d): %v", n, err)
+				_, err = w.w.Get(w.t.Context(), read("some/path"))
+				synctest.Wait()
+				if err == nil || n.Load() != 1 {
+					t.Errorf("asking again asked Vault again (%d): %v", n.Load(), err)
 				}
 				w.fired()
 				pass(10 * time.Minute)
@@ -129,9 +134,9 @@ func TestASecretOnceHadIsNeverTakenBack(t *testing.T) {
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	serve := func(c call) reply {
-		if n++; n == 1 {
+		if n.Add(1) == 1 {
 			return reply{status: 429, header: http.Header{"Retry-After": {"30"}}}
 		}
 		return kv2Answer(1, map[string]any{"k": "v"})
@@ -179,9 +184,9 @@ func TestWritesAreNotRepeatedBlindly(t *testing.T) {
 		"answer cut":     {reply{status: 200, body: `{"data":`}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := 0
+			var n atomic.Int32
 			serve := func(call) reply {
-				if n++; n == 1 {
+				if n.Add(1) == 1 {
 					return tc.bad
 				}
 				return leaseAnswer("x", 3600, false)
@@ -189,9 +194,10 @@ func TestWritesAreNotRepeatedBlindly(t *testing.T) {
 			inBubble(t, Config{}, serve, func(w *world) {
 				w.login(1)
 				_, err := w.w.Get(w.t.Context(), req)
+				synctest.Wait()
 				if tc.repeat {
-					if err != nil || n != 2 {
-						t.Errorf("%d requests, %v", n, err)
+					if err != nil || n.Load() != 2 {
+						t.Errorf("%d requests, %v", n.Load(), err)
 					}
 					return
 				}
@@ -200,11 +206,13 @@ func TestWritesAreNotRepeatedBlindly(t *testing.T) {
 				}
 				w.login(2)
 				pass(time.Hour)
-				if n != 1 {
-					t.Errorf("sent %d times", n)
+				if n.Load() != 1 {
+					t.Errorf("sent %d times", n.Load())
 				}
-				if _, err := w.w.Get(w.t.Context(), req); err != nil || n != 2 {
-					t.Errorf("asked for again: %d requests, %v", n, err)
+				_, err = w.w.Get(w.t.Context(), req)
+				synctest.Wait()
+				if err != nil || n.Load() != 2 {
+					t.Errorf("asked for again: %d requests, %v", n.Load(), err)
 				}
 			})
 		})
@@ -212,19 +220,19 @@ func TestWritesAreNotRepeatedBlindly(t *testing.T) {
 }
 
 func TestDueWriteIsRepeatedAfterAnUnknownOutcome(t *testing.T) {
-	n := 0
+	var n atomic.Int32
 	serve := func(call) reply {
-		if n++; n == 2 {
+		if n.Add(1) == 2 {
 			return reply{err: errors.New("connection reset"), sent: true}
 		}
-		return leaseAnswer(fmt.Sprint(n), 1000, false)
+		return leaseAnswer(fmt.Sprint(n.Load()), 1000, false)
 	}
 	inBubble(t, Config{}, serve, func(w *world) {
 		w.login(1)
 		w.get(secret.Request{Op: secret.Write, Path: "ssh/creds/otp"})
 		pass(950 * time.Second)
-		if n != 3 {
-			t.Errorf("%d requests", n)
+		if n.Load() != 3 {
+			t.Errorf("%d requests", n.Load())
 		}
 	})
 }
