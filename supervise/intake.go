@@ -1,0 +1,96 @@
+package supervise
+
+import (
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+
+	"github.com/envexec/envexec/signals"
+)
+
+// Signals catches what is sent to us from outside. Each signal that asks to
+// stop has a channel of its own: a burst of another must not push it out.
+type Signals struct {
+	term, int, quit, hup chan syscall.Signal
+	rest                 chan syscall.Signal
+	raw                  []chan os.Signal
+	stop                 chan struct{}
+}
+
+// Catch begins to catch signals; call it first thing, so that none is lost,
+// and hand the result to Config.Signals. What our parent wanted ignored (HUP
+// under nohup, INT in a background job) stays ignored, for the program too.
+// getenv tells whether systemd started us, which wants PIPE ignored; nil = no.
+// Release ends it.
+func Catch(getenv func(string) string) *Signals {
+	s := &Signals{
+		term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal), hup: make(chan syscall.Signal),
+		rest: make(chan syscall.Signal), stop: make(chan struct{}),
+	}
+	var rest []os.Signal
+	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
+		switch sig {
+		case syscall.SIGTERM:
+			s.pump(s.term, 16, sig)
+		case syscall.SIGQUIT:
+			s.pump(s.quit, 16, sig)
+		case syscall.SIGINT:
+			s.pump(s.int, 16, sig)
+		case syscall.SIGHUP:
+			s.pump(s.hup, 16, sig)
+		default:
+			rest = append(rest, sig)
+		}
+	}
+	s.pump(s.rest, 1024, rest...)
+	// The reader of our own stderr may go away (a restart of journald): that must
+	// not be the end of us. An ignored PIPE is inherited, a caught one is not.
+	if getenv != nil && getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) {
+		signal.Ignore(syscall.SIGPIPE)
+	} else {
+		dropped := make(chan os.Signal, 1)
+		s.raw = append(s.raw, dropped)
+		signal.Notify(dropped, syscall.SIGPIPE)
+	}
+	return s
+}
+
+// pump moves signals from the channel of os/signal, which drops when full, on to to.
+func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
+	if len(sigs) == 0 || len(sigs) == 1 && canBeIgnored(sigs[0]) && signal.Ignored(sigs[0]) {
+		return
+	}
+	raw := make(chan os.Signal, size)
+	s.raw = append(s.raw, raw)
+	signal.Notify(raw, sigs...)
+	go func() {
+		for {
+			select {
+			case sig := <-raw:
+				n, ok := sig.(syscall.Signal)
+				if !ok {
+					continue
+				}
+				select {
+				case to <- n:
+				case <-s.stop:
+					return
+				}
+			case <-s.stop:
+				return
+			}
+		}
+	}()
+}
+
+// canBeIgnored: for these the Go runtime keeps what our parent set.
+func canBeIgnored(sig os.Signal) bool { return sig == syscall.SIGHUP || sig == syscall.SIGINT }
+
+// Release gives the signals back to their default.
+func (s *Signals) Release() {
+	for _, raw := range s.raw {
+		signal.Stop(raw)
+	}
+	close(s.stop)
+}

@@ -1,0 +1,67 @@
+//go:build unix
+
+package supervise
+
+import (
+	"context"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// How often leftovers are looked at, and how long they get where they cannot be seen.
+const (
+	lookEvery = 20 * time.Millisecond
+	blindWait = 100 * time.Millisecond
+	killWait  = time.Second
+)
+
+// clean ends what the program left in its group, and its orphans if nothing
+// else runs. The ended program itself still holds the group's id.
+func (p *unixProcess) clean(ctx context.Context, grace time.Duration, all bool) {
+	if !p.tell(unix.SIGTERM, all) {
+		return
+	}
+	_ = unix.Kill(-p.id, unix.SIGCONT)
+	if !seesGroups() {
+		grace = min(grace, blindWait)
+	}
+	if p.emptied(ctx, grace, all, 0) {
+		return
+	}
+	p.tell(unix.SIGKILL, all)
+	p.emptied(ctx, killWait, all, unix.SIGKILL)
+}
+
+// tell signals all that is left and reports whether there was, or may have been, anything.
+func (p *unixProcess) tell(sig syscall.Signal, all bool) bool {
+	left := groupSize(p.id) != 0
+	if left {
+		_ = unix.Kill(-p.id, sig)
+	}
+	if all && p.host.signalOrphans(sig) > 0 {
+		left = true
+	}
+	return left
+}
+
+// emptied waits until nothing is left. New orphans turn up as their parents end: they get again too.
+func (p *unixProcess) emptied(ctx context.Context, limit time.Duration, all bool, again syscall.Signal) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return false
+		case <-tick.C:
+			if groupSize(p.id) == 0 && (!all || p.host.signalOrphans(again) == 0) {
+				return true
+			}
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/envexec/envexec/signals"
+)
+
+// perform carries out one action of the machine.
+func (s *Supervisor) perform(ctx context.Context, a action) {
+	r := s.running[a.child]
+	switch a.kind {
+	case doPrepare:
+		s.prepare(ctx, a.generation)
+	case doLaunch:
+		s.launch(ctx, a)
+	case doForward:
+		s.send(r, a.sig, s.cfg.SignalGroup)
+	case doSignal:
+		s.send(r, a.sig, false)
+	case doStop:
+		if r != nil && r.proc != nil {
+			s.ignoreGone(r.proc.stop(a.sig, s.cfg.SignalGroup))
+		}
+	case doKill:
+		if r != nil && r.proc != nil {
+			s.ignoreGone(r.proc.kill(s.alone(a.child)))
+		}
+	case doAbort:
+		if r != nil {
+			r.cancel()
+		}
+	case doHook:
+		s.hook(ctx, a)
+	case doReady:
+		s.ready(a, r)
+	case doApplied:
+		s.applied(a)
+	case doSettled:
+		offer(s.settled, a.generation)
+	case doLog:
+		s.log.Log(ctx, a.level, a.message, a.args...)
+	case doFinish:
+		s.finished = &a
+	}
+}
+
+// offer puts id into the one-slot channel, in place of an older one.
+func offer(slot chan uint64, id uint64) {
+	select {
+	case <-slot:
+	default:
+	}
+	slot <- id
+}
+
+// alone reports whether no other child's process is alive: orphans are then this one's.
+func (s *Supervisor) alone(child uint64) bool {
+	for id, r := range s.running {
+		if id != child && r.proc != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Supervisor) send(r *running, sig syscall.Signal, group bool) {
+	if r == nil || r.proc == nil {
+		return
+	}
+	s.log.Debug("signal forwarded", "signal", signals.Name(sig), "pid", r.proc.pid())
+	if s.cfg.Trace.Signaled != nil {
+		s.cfg.Trace.Signaled(sig)
+	}
+	s.ignoreGone(r.proc.signal(sig, group))
+}
+
+// ignoreGone reports a signal that could not be sent, unless its program has just ended.
+func (s *Supervisor) ignoreGone(err error) {
+	if err != nil && !isGone(err) {
+		s.log.Warn("cannot signal the program", "error", err.Error())
+	}
+}
+
+func (s *Supervisor) prepare(ctx context.Context, id uint64) {
+	g := s.gens[id]
+	s.wg.Go(func() {
+		var err error
+		if g.Prepare != nil {
+			err = g.Prepare(ctx)
+		}
+		s.post(news{event: event{kind: evPrepared, generation: id, err: err}})
+	})
+}
+
+// launch writes files if asked to and starts the program, in a goroutine: a
+// slow disk must not delay a signal.
+func (s *Supervisor) launch(ctx context.Context, a action) {
+	g := s.gens[a.generation]
+	r := &running{child: a.child, generation: a.generation}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.running[a.child] = r
+	s.wg.Go(func() {
+		proc, err := s.start(r, g, a.write)
+		if err != nil {
+			var transient transientError
+			s.post(news{event: event{kind: evSpawnFailed, child: a.child, err: err, transient: errors.As(err, &transient)}})
+			return
+		}
+		s.follow(r, proc)
+	})
+}
+
+func (s *Supervisor) start(r *running, g Generation, write bool) (process, error) {
+	if write && g.Prepare != nil {
+		if err := g.Prepare(r.ctx); err != nil {
+			if r.ctx.Err() != nil {
+				return nil, errAborted
+			}
+			return nil, err
+		}
+	}
+	if r.ctx.Err() != nil {
+		return nil, errAborted
+	}
+	sp := s.spec(g)
+	var proc process
+	var err error
+	s.cfg.tty.fork(func() { proc, err = s.cfg.host.start(sp) })
+	return proc, err
+}
+
+func (s *Supervisor) spec(g Generation) spec {
+	return spec{
+		path: s.path, argv: s.cfg.Command, env: g.Env, dir: s.dir, user: s.cfg.User,
+		files: []uintptr{
+			fileDescriptor(s.cfg.Stdin, stdHandle(0)), fileDescriptor(s.cfg.Stdout, stdHandle(1)), fileDescriptor(s.cfg.Stderr, stdHandle(2)),
+		},
+		foreground: s.cfg.tty.owned(), deathSig: !s.cfg.NoParentDeath,
+	}
+}
+
+// follow reports the life of a started process: its start, its stops and its end.
+func (s *Supervisor) follow(r *running, proc process) {
+	s.post(news{event: event{kind: evSpawned, child: r.child}, proc: proc})
+	st := proc.wait(func(sig syscall.Signal) { s.post(news{proc: proc, stopped: sig}) })
+	s.post(news{event: event{kind: evExit, child: r.child, status: st}})
+}
+
+// take books a piece of news before the machine hears of it.
+func (s *Supervisor) take(ctx context.Context, n news) {
+	r := s.running[n.event.child]
+	switch {
+	case n.stopped != 0:
+		s.cfg.tty.suspend(n.proc, n.stopped)
+		return
+	case r == nil && n.event.child != 0:
+		return
+	case n.event.kind == evSpawned:
+		r.proc = n.proc
+		s.log.Info("program started", "pid", r.proc.pid(), "generation", r.generation)
+		if s.cfg.Trace.Started != nil {
+			s.cfg.Trace.Started(r.proc.pid(), r.generation)
+		}
+	case n.event.kind == evExit:
+		s.exited(ctx, r, n.event.status)
+	case n.event.kind == evSpawnFailed:
+		r.cancel()
+		delete(s.running, r.child)
+	case n.event.kind == evGone:
+		r.proc.reap()
+		delete(s.running, r.child)
+	}
+	s.step(ctx, n.event)
+}
+
+// exited cleans up after an ended program; evGone follows.
+func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
+	r.cancel()
+	s.log.Info("program ended", "pid", r.proc.pid(), "generation", r.generation, "status", st.String())
+	if s.cfg.Trace.Exited != nil {
+		s.cfg.Trace.Exited(r.proc.pid(), r.generation, st)
+	}
+	if s.m.current.id == r.child {
+		s.cfg.tty.reclaim()
+	}
+	orphans := s.alone(r.child)
+	ctx = context.WithoutCancel(ctx)
+	s.wg.Go(func() {
+		if !s.cfg.Leftovers {
+			r.proc.clean(ctx, s.cfg.Grace, orphans)
+		}
+		s.post(news{event: event{kind: evGone, child: r.child}})
+	})
+}
+
+func (s *Supervisor) ready(a action, r *running) {
+	if r != nil && r.proc != nil && s.cfg.Trace.Ready != nil {
+		s.cfg.Trace.Ready(r.proc.pid(), a.generation)
+	}
+}
+
+// applied says how a change went, with the names of what changed.
+func (s *Supervisor) applied(a action) {
+	if a.policy == Inherit {
+		s.changed = nil
+		return
+	}
+	if s.cfg.Trace.Rotated != nil {
+		s.cfg.Trace.Rotated(a.generation, a.policy, a.err)
+	}
+	if a.err != nil {
+		s.log.Error("secrets changed, but the change could not be applied",
+			"policy", a.policy.String(), "generation", a.generation, "changed", s.changed, "error", a.err.Error())
+		return
+	}
+	s.log.Info("secrets changed and are in use",
+		"policy", a.policy.String(), "generation", a.generation, "changed", s.changed)
+	s.changed = nil
+}

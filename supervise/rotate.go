@@ -1,0 +1,277 @@
+package supervise
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// want takes note of a new Generation. It is applied when it is time, and the
+// newest wins: what was wanted before and not applied yet is forgotten.
+func (m *machine) want(now time.Time, e event) {
+	switch m.state {
+	case stopping, done:
+		return
+	case waiting:
+		m.goal = e.generation
+		m.launch(Inherit)
+		return
+	}
+	p := e.policy
+	if p == Inherit {
+		p = m.cfg.OnChange
+	}
+	deadline := e.deadline
+	if m.pending.generation != 0 {
+		p = max(p, m.pending.policy)
+		if d := m.pending.deadline; !d.IsZero() && (deadline.IsZero() || d.Before(deadline)) {
+			deadline = d
+		}
+	}
+	m.pending = change{generation: e.generation, policy: p, deadline: deadline}
+	if m.quietEnd.IsZero() {
+		m.quietEnd = now.Add(m.cfg.QuietMax)
+	}
+	m.quietAt = now.Add(m.cfg.Quiet)
+	if m.quietAt.After(m.quietEnd) {
+		m.quietAt = m.quietEnd
+	}
+	m.due, m.applyAt = false, time.Time{}
+	if m.cfg.Quiet == 0 {
+		m.quietAt, m.quietEnd = time.Time{}, time.Time{}
+		m.schedule(now)
+	}
+}
+
+// schedule decides when the pending change may be applied.
+func (m *machine) schedule(now time.Time) {
+	if m.pending.generation == 0 {
+		return
+	}
+	at := now.Add(time.Duration(m.cfg.rand() * float64(m.cfg.Splay)))
+	at = m.cfg.permitted(at, m.rotations)
+	if d := m.pending.deadline; !d.IsZero() && d.Before(at) {
+		at = d
+	}
+	if at.After(now) {
+		m.applyAt = at
+		return
+	}
+	m.due = true
+	m.tryApply(now)
+}
+
+// tryApply begins to apply the pending change if it is due and the state allows:
+// a program that is not ready, or whose predecessor is not gone yet, comes first.
+func (m *machine) tryApply(now time.Time) {
+	if m.state != ready || !m.due || m.pending.generation == 0 || m.asked.generation != 0 ||
+		m.leaving.present() || !m.current.running() {
+		return
+	}
+	m.asked, m.pending, m.due = m.pending, change{}, false
+	m.do(action{kind: doPrepare, generation: m.asked.generation})
+}
+
+// preparedFiles: the files of the asked change are written, or cannot be.
+func (m *machine) preparedFiles(now time.Time, e event) {
+	if e.generation != m.asked.generation {
+		return
+	}
+	c := m.asked
+	m.asked = change{}
+	if e.err != nil {
+		m.do(action{kind: doApplied, generation: c.generation, policy: c.policy, err: e.err})
+		m.retry(now, c)
+		return
+	}
+	m.prepared = c.generation
+	if m.state != ready || !m.current.running() {
+		m.restore(c)
+		return
+	}
+	m.rotations = append(recent(m.rotations, now, m.cfg.Budget.Within), now)
+	m.apply(now, c)
+}
+
+// restore puts a change back that the course of events overtook, unless a newer one waits.
+func (m *machine) restore(c change) {
+	if m.state == stopping {
+		return
+	}
+	if m.pending.generation == 0 {
+		m.pending, m.due = c, true
+		return
+	}
+	m.pending.policy = max(m.pending.policy, c.policy)
+}
+
+// retry puts a failed change back and applies it, or a newer one, after a delay.
+func (m *machine) retry(now time.Time, c change) {
+	if m.state == stopping {
+		return
+	}
+	d := m.cfg.Crash.delay(m.failures, m.cfg.rand())
+	m.failures++
+	newer := m.pending.generation != 0
+	m.restore(c)
+	m.due = false
+	if !newer {
+		m.applyAt = now.Add(d)
+	} else if m.quietAt.IsZero() && m.applyAt.IsZero() {
+		m.applyAt = now.Add(minBackoff)
+	}
+	m.log(slog.LevelWarn, "will try the new secrets again", "generation", m.pending.generation, "delay", d)
+}
+
+func (m *machine) apply(now time.Time, c change) {
+	switch c.policy {
+	case None, Signal, Hook:
+		m.goal = c.generation
+		m.settleFrom(now)
+		switch c.policy {
+		case Signal:
+			m.do(action{kind: doSignal, child: m.current.id, generation: c.generation, sig: m.cfg.ChangeSignal})
+		case Hook:
+			m.do(action{kind: doHook, child: m.current.id, generation: c.generation})
+			return
+		}
+		m.do(action{kind: doApplied, generation: c.generation, policy: c.policy})
+	case Overlap:
+		m.previous, m.goal = m.goal, c.generation
+		m.settleAt = time.Time{}
+		m.state = rotating
+		m.next = m.newChild(c.generation, Overlap)
+	case Exit:
+		m.log(slog.LevelInfo, "ending because secrets changed", "generation", c.generation)
+		m.beginStop(now, 0, m.cfg.StopTimeout)
+	default:
+		m.previous, m.goal = m.goal, c.generation
+		m.settleAt = time.Time{}
+		m.state = replacing
+		m.leave(now, &m.current, m.cfg.StopSignal, m.cfg.StopTimeout)
+	}
+}
+
+func (m *machine) hooked(e event) {
+	m.do(action{kind: doApplied, generation: e.generation, policy: Hook, err: e.err})
+}
+
+// adopt makes the newest wanted Generation the goal of the coming start.
+func (m *machine) adopt() {
+	if m.pending.generation == 0 || !m.quickStart() {
+		return
+	}
+	m.goal = m.pending.generation
+	m.pending, m.due = change{}, false
+	m.quietAt, m.quietEnd, m.applyAt = time.Time{}, time.Time{}, time.Time{}
+}
+
+// quickStart reports whether a start may use the pending Generation: not when
+// it is waiting for another try after having failed.
+func (m *machine) quickStart() bool { return m.failures == 0 || m.applyAt.IsZero() }
+
+// handOver makes next the current program and lets the old one go.
+func (m *machine) handOver(now time.Time) {
+	old := m.current
+	m.current, m.next, m.leaving = m.next, child{}, old
+	m.current.soakedAt = time.Time{}
+	m.becameReadyAfter(now, func() { m.leave(now, &m.leaving, m.cfg.StopSignal, m.cfg.StopTimeout) })
+}
+
+func (m *machine) becameReadyAfter(now time.Time, between func()) {
+	m.state = starting
+	between()
+	m.becameReady(now)
+}
+
+// promote: current ended while its successor starts. The successor is all there is now.
+func (m *machine) promote(now time.Time) {
+	m.log(slog.LevelWarn, "program ended while its successor starts", "status", m.current.status.String())
+	old := m.current
+	m.current, m.next, m.leaving = m.next, child{}, old
+	m.current.soakedAt = time.Time{}
+	m.state = starting
+	if m.current.ready {
+		m.becameReady(now)
+	}
+}
+
+// overlapFailed: the successor ended or never became ready; the old program keeps serving.
+func (m *machine) overlapFailed(now time.Time, c child, st Status, err error) {
+	if err == nil {
+		err = &RotationError{Generation: c.generation, Status: st, TimedOut: c.timedOut}
+	}
+	m.state = ready
+	m.goal = m.previous
+	m.settleFrom(m.current.started)
+	m.do(action{kind: doApplied, generation: c.generation, policy: Overlap, err: err})
+	m.retry(now, change{generation: c.generation, policy: Overlap})
+	m.tryApply(now)
+}
+
+// notReady: a child did not become ready in time.
+func (m *machine) notReady(now time.Time, c *child, usable bool) {
+	m.log(slog.LevelError, "program did not become ready in time, killing it", "generation", c.generation)
+	m.kill(now, c)
+	if c == &m.next && m.state == rotating {
+		m.leaving, m.next = m.next, child{}
+		m.overlapFailed(now, m.leaving, Status{}, nil)
+		return
+	}
+	if c != &m.current || m.state != starting {
+		return
+	}
+	m.err = ErrNotReady
+	m.fail(now, m.current, Status{Signal: killSignal}, usable)
+}
+
+// rollBack starts the previous Generation at once and tries the new one later.
+func (m *machine) rollBack(now time.Time, c child, st Status) {
+	err := &RotationError{Generation: c.generation, Status: st, TimedOut: c.timedOut}
+	m.log(slog.LevelError, "program fails with the new secrets, going back to the previous ones",
+		"generation", c.generation, "previous", m.previous, "status", st.String())
+	m.do(action{kind: doApplied, generation: c.generation, policy: c.rotation, err: err})
+	m.goal, m.previous = m.previous, 0
+	m.err = nil
+	m.state = backoff
+	m.backoffAt = time.Time{}
+	m.retry(now, change{generation: c.generation, policy: c.rotation})
+	if !m.current.present() {
+		m.launch(Inherit)
+	}
+}
+
+// settled: the goal has proved itself.
+func (m *machine) settled() {
+	if m.state != ready {
+		return
+	}
+	m.crashes, m.previous = 0, 0
+	if m.applyAt.IsZero() {
+		m.failures = 0
+	}
+	m.do(action{kind: doSettled, generation: m.goal})
+}
+
+// RotationError says why a change could not be applied.
+type RotationError struct {
+	Generation uint64
+	Status     Status // how the program ended, if it did
+	TimedOut   bool   // it did not become ready in time
+}
+
+// Error implements error.
+func (e *RotationError) Error() string {
+	if e.TimedOut {
+		return "program did not become ready in time with the new secrets"
+	}
+	return "program failed with the new secrets: " + e.Status.String()
+}
+
+func startStatus(err error) Status {
+	var se *StartError
+	if errors.As(err, &se) {
+		return Status{Code: se.Code}
+	}
+	return Status{Code: 126}
+}

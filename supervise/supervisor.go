@@ -1,0 +1,290 @@
+package supervise
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/envexec/envexec/signals"
+)
+
+// Supervisor runs one program. Make one with New, call Run once.
+type Supervisor struct {
+	cfg  Config
+	path string // of the program
+	dir  string
+	log  *slog.Logger
+
+	m        machine
+	events   chan news
+	quit     chan struct{} // closed when nobody reads events any more
+	wg       sync.WaitGroup
+	gens     map[uint64]Generation
+	newest   uint64
+	changed  []string // names since the last applied Generation
+	running  map[uint64]*running
+	settled  chan uint64
+	finished *action
+}
+
+// running is what the supervisor holds for one child.
+type running struct {
+	child      uint64
+	generation uint64
+	cancel     context.CancelFunc // gives up the launch, later the readiness probes
+	ctx        context.Context    //nolint:containedctx // lives exactly as long as the child
+	proc       process            // nil while launching
+}
+
+// news is an event with what only the supervisor itself needs to know.
+type news struct {
+	event   event
+	proc    process
+	stopped syscall.Signal // job control stopped proc; there is no event then
+}
+
+// New checks cfg, finds the program and returns a Supervisor. All problems are
+// joined; a program that is missing or cannot be run is a *StartError.
+func New(cfg Config) (*Supervisor, error) {
+	cfg.fill()
+	s := &Supervisor{
+		cfg: cfg, log: cfg.Logger,
+		events: make(chan news), quit: make(chan struct{}),
+		gens: map[uint64]Generation{}, running: map[uint64]*running{},
+		settled: make(chan uint64, 1),
+	}
+	err := s.cfg.check()
+	if err == nil || len(cfg.Command) > 0 && cfg.Command[0] != "" {
+		var perr error
+		s.dir = workDir(cfg.Dir)
+		s.path, perr = findProgram(cfg.Command[0], cfg.Path, s.dir)
+		err = errors.Join(err, perr)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.m = machine{cfg: &s.cfg}
+	return s, nil
+}
+
+// Settled yields the ID of a Generation once its program is ready and has lived
+// for MinUptime: what the Generations before it needed may then be given up. It
+// holds one ID, the newest, and is closed when Run returns.
+func (s *Supervisor) Settled() <-chan uint64 { return s.settled }
+
+// Run starts the program with the first Generation and returns when it has
+// ended for good and nothing of it is left. The status is the program's own; a
+// signal that ends Run before a program runs is reported as a death by that
+// signal. The error is nil unless the program could not be started (*StartError),
+// never became ready, ended too often or does not end. The end of ctx stops the program.
+func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, error) {
+	sigs := s.cfg.Signals
+	if sigs == nil {
+		sigs = Catch(nil)
+		defer sigs.Release()
+	}
+	if s.cfg.host == nil {
+		s.cfg.host = newHost(!s.cfg.NoSubreaper, s.log)
+	}
+	if s.cfg.tty == nil {
+		s.cfg.tty = newTerminal()
+	}
+	defer s.cfg.host.close()
+	defer s.cfg.tty.reclaim()
+	defer close(s.settled)
+	s.loop(ctx, gens, sigs)
+	close(s.quit)
+	for _, r := range s.running {
+		r.cancel()
+	}
+	s.wg.Wait()
+	return s.finished.status, s.finished.err
+}
+
+func (s *Supervisor) loop(ctx context.Context, gens <-chan Generation, sigs *Signals) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	ended := ctx.Done()
+	for s.finished == nil {
+		s.arm(timer)
+		select {
+		case g, ok := <-gens:
+			if !ok {
+				gens = nil
+				s.noMore(ctx)
+				continue
+			}
+			s.receive(ctx, g)
+		case sig := <-sigs.term:
+			s.signal(ctx, sig)
+		case sig := <-sigs.int:
+			s.signal(ctx, sig)
+		case sig := <-sigs.quit:
+			s.signal(ctx, sig)
+		case sig := <-sigs.hup:
+			s.signal(ctx, sig)
+		case sig := <-sigs.rest:
+			s.signal(ctx, sig)
+		case n := <-s.events:
+			s.take(ctx, n)
+		case <-timer.C:
+			s.step(ctx, event{kind: evTick})
+		case <-ended:
+			ended = nil
+			s.stopForContext(ctx)
+		}
+	}
+}
+
+// arm sets the timer to the machine's earliest deadline.
+func (s *Supervisor) arm(timer *time.Timer) {
+	if at := s.m.wake(); !at.IsZero() {
+		timer.Reset(max(0, at.Sub(s.cfg.clock())))
+		return
+	}
+	timer.Stop()
+}
+
+// step feeds one event to the machine and does what it says. ctx only serves
+// what is started on the way: the end of ctx does not take the program along.
+func (s *Supervisor) step(ctx context.Context, e event) {
+	before := s.m.state
+	if e.kind == evExit || e.kind == evSpawnFailed || e.kind == evTick {
+		e.usable = s.usable(s.m.previous)
+	}
+	var actions []action
+	s.m, actions = s.m.step(s.cfg.clock(), e)
+	if before != s.m.state {
+		s.log.Debug("supervisor state", "from", before.String(), "to", s.m.state.String(), "event", e.kind.String())
+		if s.cfg.Trace.State != nil {
+			s.cfg.Trace.State(s.m.state.String())
+		}
+	}
+	for _, a := range actions {
+		s.perform(ctx, a)
+	}
+}
+
+func (s *Supervisor) usable(id uint64) bool {
+	g, ok := s.gens[id]
+	return ok && (g.Usable == nil || g.Usable())
+}
+
+func (s *Supervisor) receive(ctx context.Context, g Generation) {
+	if g.ID == s.newest {
+		return
+	}
+	s.newest = g.ID
+	s.gens[g.ID] = g
+	for id := range s.gens {
+		if !s.needed(id) {
+			delete(s.gens, id)
+		}
+	}
+	s.changed = union(s.changed, g.Changed)
+	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: g.Policy, deadline: g.Deadline})
+}
+
+// needed reports whether the machine may still ask for a Generation.
+func (s *Supervisor) needed(id uint64) bool {
+	switch id {
+	case s.newest, s.m.goal, s.m.previous, s.m.pending.generation, s.m.asked.generation,
+		s.m.current.generation, s.m.next.generation, s.m.leaving.generation:
+		return true
+	}
+	return false
+}
+
+// noMore: there will be no further Generation.
+func (s *Supervisor) noMore(ctx context.Context) {
+	if s.m.state != waiting {
+		return
+	}
+	s.m.err = ErrNoGeneration
+	if err := context.Cause(ctx); err != nil {
+		s.m.err = err
+	}
+	s.finished = &action{err: s.m.err}
+}
+
+func (s *Supervisor) stopForContext(ctx context.Context) {
+	if s.m.state == waiting {
+		s.finished = &action{err: context.Cause(ctx)}
+		return
+	}
+	s.step(context.WithoutCancel(ctx), event{kind: evStop})
+}
+
+// signal takes one signal from outside.
+func (s *Supervisor) signal(ctx context.Context, got syscall.Signal) {
+	if isJobControl(got) {
+		s.jobControl(got)
+		return
+	}
+	if got == s.cfg.ReloadSignal && s.cfg.Reload != nil && s.m.state != waiting {
+		s.reload(ctx)
+		return
+	}
+	sig, ok := s.cfg.SignalMap.Rewrite(got)
+	if !ok {
+		s.log.Debug("signal dropped as asked", "signal", signals.Name(got))
+		return
+	}
+	if s.m.state == waiting {
+		if signals.AsksToStop(got) || got == syscall.SIGHUP {
+			s.finished = &action{status: Status{Signal: got}}
+		}
+		return
+	}
+	if signals.AsksToStop(got) {
+		s.log.Info("asked to stop", "signal", signals.Name(got))
+		s.step(ctx, event{kind: evStop, sig: sig})
+		return
+	}
+	if isContinue(got) && s.current() != nil {
+		s.cfg.tty.resume(s.current())
+	}
+	s.step(ctx, event{kind: evSignal, sig: sig})
+}
+
+// current returns the current program's process; nil if there is none.
+func (s *Supervisor) current() process {
+	if r := s.running[s.m.current.id]; r != nil && r.proc != nil && !s.m.current.dead {
+		return r.proc
+	}
+	return nil
+}
+
+func (s *Supervisor) reload(ctx context.Context) {
+	s.log.Info("reading all secrets again")
+	s.wg.Go(func() {
+		if err := s.cfg.Reload(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("reading all secrets again failed", "error", err.Error())
+		}
+	})
+}
+
+// post hands an event to the loop, unless the loop has ended.
+func (s *Supervisor) post(n news) {
+	select {
+	case s.events <- n:
+	case <-s.quit:
+	}
+}
+
+// union appends the strings of b that a lacks.
+func union(a, b []string) []string {
+	seen := make(map[string]bool, len(a))
+	for _, x := range a {
+		seen[x] = true
+	}
+	for _, x := range b {
+		if !seen[x] {
+			a = append(a, x)
+		}
+	}
+	return a
+}
