@@ -39,6 +39,9 @@ type Config struct {
 
 	Settings []Setting // every effective value with its origin, sorted by section
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient
+
+	autoAuth bool     // an auto_auth stanza was read
+	asFile   []string // --as-file
 }
 
 // Word is a command of envexec's own.
@@ -147,7 +150,8 @@ type Secrets struct {
 	EnvTemplates []EnvTemplate // env_template stanzas
 
 	Refresh          time.Duration // re-read interval of static secrets, default 5m
-	RefreshPaths     []RefreshPath // exceptions by path
+	RefreshPaths     []RefreshPath // exceptions by path; already in Variables, From and RenderFiles
+	Named            []Named       // by variable name; already in Variables and EnvTemplates
 	RefreshSignal    string        // re-read all now, "" = none
 	RenewalThreshold float64       // fraction of a lease's life, default 0.9
 	// ExitOnRetryFailure: see Login.ExitOnErr.
@@ -158,6 +162,14 @@ type Secrets struct {
 	IgnoreMissing bool
 	Upcase        bool // default of From.Upcase
 	MaxConcurrent int  // requests to Vault at once, default 8
+}
+
+// Named is what a flag says about a variable by name: how it is delivered and what its
+// change does.
+type Named struct {
+	Name     string
+	Delivery string // "" = value
+	OnChange ChangeRule
 }
 
 // RefreshPath gives one path its own re-read interval.
@@ -306,7 +318,7 @@ type Environment struct {
 // Change is the rotation policy.
 type Change struct {
 	Policy    string // restart (default), overlap, signal, hook, exit, none
-	Signal    string // for policy signal, default SIGHUP
+	Signal    string // for policy signal: name without SIG, default HUP
 	Hook      []string
 	ExitCode  int           // for policy exit, default 0
 	Quiet     time.Duration // wait for quiet, default 500ms
@@ -334,7 +346,7 @@ type Restart struct {
 
 // Stop is how the program is ended.
 type Stop struct {
-	Signal  string        // our own stops, default SIGTERM
+	Signal  string        // our own stops: name without SIG, default TERM; "" = only KILL
 	Timeout time.Duration // until KILL, default 30s; 0 = for ever
 	Grace   time.Duration // for leftovers after the program's end, default 3s
 }

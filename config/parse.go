@@ -1,9 +1,137 @@
 package config
 
-import "github.com/envexec/envexec/environ"
+import (
+	"cmp"
+	"os"
+	"slices"
+
+	"github.com/envexec/envexec/environ"
+)
 
 // Parse reads args (without our own name), the environment and the configuration
 // files they name. Errors are *UsageError or *Error.
 func Parse(args []string, env environ.Environ) (*Config, error) {
-	return nil, &UsageError{Message: "nothing to do"}
+	c, l := defaults(), &loginFlags{}
+	opts := options(c, l)
+	line, err := parseArgs(args, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.Word, c.Words, c.Program.Args = line.word, line.words, line.program
+	switch {
+	case line.on("help"):
+		return &Config{Word: Help, Words: []string{HelpText(c.Word)}}, nil
+	case line.on("version") || c.Word == Version:
+		return &Config{Word: Version}, nil
+	case line.has("completion"):
+		return completion(line.flags["completion"])
+	}
+
+	d := &decoder{origins: map[any]string{}, env: env}
+	at := layers{report: &d.report, origins: d.origins, env: env}
+	d.lenient = at.lenient(line)
+	at.readEnvFiles(line, opts, c)
+	d.env = at.env
+	d.dups, _ = parseBool(value(at.env, "VAULT_ALLOW_PENDING_REMOVAL_DUPLICATE_HCL_ATTRIBUTES"))
+
+	paths := at.paths(line, opts, c)
+	d.readFiles(c, d.expand(paths))
+	fromFiles := *c
+	if len(line.program) > 0 {
+		c.Program.Args, c.Program.FromFile = line.program, false
+	}
+	at.apply(opts, line)
+	c.Files = paths
+	at.unknownVariables(opts)
+
+	chooser{&d.report, at.env, line, l, c}.choose()
+	c.Environment.Inherited = at.env
+	c.Environment.Strip = stripList()
+	finish(d, c, &fromFiles, opts, line)
+	if u := nothingToDo(c, line, len(d.problems) > 0); u != nil {
+		return nil, u
+	}
+	c.Settings = settings(c, opts, d.origins)
+	c.Warnings = d.warnings
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func value(env environ.Environ, name string) string {
+	v, _ := env.Get(name)
+	return v
+}
+
+func (l *layers) lenient(line commandLine) bool {
+	v, _ := parseBool(value(l.env, "ENVEXEC_LENIENT"))
+	return v && !line.has("lenient") || line.on("lenient")
+}
+
+// readEnvFiles merges the env files of flags and variables into the environment; those a
+// configuration file names only reach the program, in finish.
+func (l *layers) readEnvFiles(line commandLine, opts []option, c *Config) {
+	l.files = map[string]string{}
+	for _, o := range opts {
+		if o.name != "env-file" {
+			continue
+		}
+		files := line.flags[o.name]
+		if len(files) == 0 {
+			_, files, _ = l.variable(o)
+		}
+		for _, f := range files {
+			l.env = l.mergeEnvFile(l.env, f)
+		}
+	}
+}
+
+func (l *layers) mergeEnvFile(env environ.Environ, file string) environ.Environ {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		l.report.fail(Position{File: file}, "", reason(err), "")
+		return env
+	}
+	vars, places, err := readEnvFile(file, src)
+	if err != nil {
+		l.report.failErr(file, err)
+		return env
+	}
+	for name, at := range places {
+		l.files[name] = at
+	}
+	merged, _ := env.Merge(vars, environ.Override)
+	return merged
+}
+
+// paths are the --config flags, or without any the variable's.
+func (l *layers) paths(line commandLine, opts []option, c *Config) []string {
+	if line.has("config") {
+		return line.flags["config"]
+	}
+	for _, o := range opts {
+		if o.name == "config" {
+			if _, list, ok := l.variable(o); ok {
+				return list
+			}
+		}
+	}
+	return nil
+}
+
+// nothingToDo: no program, no file and nothing to serve is a mistake of the caller.
+func nothingToDo(c *Config, line commandLine, broken bool) error {
+	agent := len(c.Files) > 0 || len(c.Listeners) > 0 || len(c.Secrets.RenderFiles) > 0
+	if broken || len(c.Program.Args) > 0 || agent || (c.Word != Run && c.Word != Proxy) {
+		return nil
+	}
+	return &UsageError{Message: "no program and nothing to serve", Hint: "write envexec [flags] -- PROGRAM [ARGS], or see envexec --help"}
+}
+
+// sortWarnings orders warnings by place, so that runs are alike.
+func sortWarnings(w []Problem) {
+	slices.SortStableFunc(w, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
+	})
 }

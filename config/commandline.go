@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+var words = []Word{Check, Render, Init, Proxy, Status, Reload, Service, Version}
+
+// commandLine is args taken apart, values still as text.
+type commandLine struct {
+	word    Word
+	words   []string
+	program []string
+	flags   map[string][]string // by option name, in order
+}
+
+func (c commandLine) has(name string) bool { return len(c.flags[name]) > 0 }
+
+func (c commandLine) on(name string) bool {
+	v := c.flags[name]
+	if len(v) == 0 {
+		return false
+	}
+	b, _ := parseBool(v[len(v)-1])
+	return b
+}
+
+// splitArgs cuts args at the first --, before any flag parser sees what belongs to
+// the program.
+func splitArgs(args []string) (ours, program []string, cut bool) {
+	if i := slices.Index(args, "--"); i >= 0 {
+		return args[:i], args[i+1:], true
+	}
+	return args, nil, false
+}
+
+// parseArgs reads the command line. Flags may stand before and after the command word.
+func parseArgs(args []string, opts []option) (commandLine, error) {
+	ours, program, cut := splitArgs(args)
+	line := commandLine{program: program, flags: map[string][]string{}}
+	var operands []string
+	for {
+		rest, err := parseFlags(ours, opts, line.flags)
+		if err != nil {
+			return line, usage(err, opts)
+		}
+		if len(rest) == 0 {
+			break
+		}
+		operands = append(operands, rest[0])
+		ours = rest[1:]
+	}
+	if len(operands) > 0 {
+		line.word, line.words = Word(operands[0]), operands[1:]
+		if !slices.Contains(words, line.word) {
+			return line, noCommand(operands, cut)
+		}
+		takes := line.word == Service || line.word == Init || line.word == Render
+		if len(line.words) > 0 && !takes {
+			return line, &UsageError{Message: fmt.Sprintf("%s takes no argument %q", line.word, line.words[0])}
+		}
+	}
+	if cut && len(program) == 0 {
+		return line, &UsageError{Message: "no program after --", Hint: "write envexec [flags] -- PROGRAM [ARGS]"}
+	}
+	if cut && program[0] == "" {
+		return line, &UsageError{Message: "the program's name is empty"}
+	}
+	return line, nil
+}
+
+// noCommand explains a word that is none of ours: probably the program without --.
+func noCommand(operands []string, cut bool) error {
+	var names []string
+	for _, w := range words {
+		names = append(names, string(w))
+	}
+	hint := fmt.Sprintf("did you mean `envexec -- %s`?", strings.Join(operands, " "))
+	if cut {
+		hint = "flags stand before --, the program behind it"
+	}
+	if n := nearest(operands[0], names); n != "" {
+		hint = fmt.Sprintf("did you mean `envexec %s`?", n)
+		if !cut {
+			hint = fmt.Sprintf("did you mean `envexec %s` or `envexec -- %s`?", n, strings.Join(operands, " "))
+		}
+	}
+	return &UsageError{Message: fmt.Sprintf("%q is no command of envexec", operands[0]), Hint: hint}
+}
+
+// recorder notes each mention of a flag; what it means is decided once all are known.
+type recorder struct {
+	o     option
+	flags map[string][]string
+}
+
+// Set implements flag.Value.
+func (r recorder) Set(text string) error {
+	if r.o.arg == "" {
+		if _, err := parseBool(text); err != nil {
+			return err
+		}
+	}
+	r.flags[r.o.name] = append(r.flags[r.o.name], text)
+	return nil
+}
+
+// String implements flag.Value.
+func (r recorder) String() string { return "" }
+
+// IsBoolFlag tells the flag package that a switch takes no value.
+func (r recorder) IsBoolFlag() bool { return r.o.arg == "" }
+
+// parseFlags reads the flags in front and returns the rest, which begins with an operand.
+func parseFlags(args []string, opts []option, into map[string][]string) ([]string, error) {
+	var rest []string
+	app := &cli.App{
+		Name:                      "envexec",
+		HideHelp:                  true,
+		HideHelpCommand:           true,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		Writer:                    io.Discard,
+		ErrWriter:                 io.Discard,
+		ExitErrHandler:            func(*cli.Context, error) {}, // else cli ends the process by itself
+		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return err },
+		Action: func(c *cli.Context) error {
+			rest = c.Args().Slice()
+			return nil
+		},
+	}
+	for _, o := range opts {
+		app.Flags = append(app.Flags, &cli.GenericFlag{Name: o.name, Value: recorder{o, into}})
+		if o.short != "" { // not an alias: cli sets a flag again through its other names
+			app.Flags = append(app.Flags, &cli.GenericFlag{Name: o.short, Value: recorder{o, into}})
+		}
+	}
+	err := app.Run(append([]string{"envexec"}, args...))
+	return rest, err
+}
+
+// usage turns the flag package's errors into ours, with the nearest flag.
+func usage(err error, opts []option) error {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		var names []string
+		for _, o := range opts {
+			names = append(names, o.name)
+		}
+		u := &UsageError{Message: fmt.Sprintf("unknown flag --%s", strings.TrimPrefix(name, "-"))}
+		if n := nearest(strings.TrimPrefix(name, "-"), names); n != "" {
+			u.Hint = fmt.Sprintf("did you mean --%s?", n)
+		} else {
+			u.Hint = "envexec --help lists them"
+		}
+		return u
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return &UsageError{Message: fmt.Sprintf("--%s needs a value", strings.TrimPrefix(name, "-"))}
+	}
+	var u *UsageError
+	if errors.As(err, &u) {
+		return u
+	}
+	return &UsageError{Message: text}
+}

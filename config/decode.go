@@ -1,0 +1,297 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/envexec/envexec/environ"
+	"github.com/hashicorp/hcl/hcl/ast"
+	"github.com/hashicorp/hcl/hcl/token"
+)
+
+// decoder reads bodies by their stanzas. It goes on after a problem, so that one
+// run finds all.
+type decoder struct {
+	report
+	origins map[any]string      // where the value behind a pointer came from
+	set     map[string]Position // dotted keys of this file
+	path    []string
+	dups    bool // duplicate keys are only a warning
+	env     environ.Environ
+	top     stanza // where whereIs looks
+
+	tokenUse []tokenUse
+}
+
+// tokenUse is one mention of use_auto_auth_token, which has two places.
+type tokenUse struct {
+	key string
+	pos Position
+	on  bool
+}
+
+// whereIs returns the dotted name of the stanza that knows name, "" if none or several do.
+func (d *decoder) whereIs(name string) string {
+	var found []string
+	var walk func(path string, s stanza)
+	walk = func(path string, s stanza) {
+		if _, ok := s.findKey(name); ok && path != "" {
+			found = append(found, path)
+		}
+		if _, ok := s.findBlock(name); ok && path != "" {
+			found = append(found, path)
+		}
+		for _, b := range s.blocks {
+			if b.why == "" {
+				walk(strings.TrimPrefix(path+"."+b.name, "."), b.open())
+			}
+		}
+	}
+	walk("", d.top)
+	if len(found) == 1 {
+		return found[0]
+	}
+	return ""
+}
+
+func (d *decoder) key(name string) string {
+	return strings.Join(append(slices.Clone(d.path), name), ".")
+}
+
+func (d *decoder) body(b body, s stanza) {
+	seen := map[string]Position{}
+	for _, it := range b.items {
+		if s.free != nil {
+			d.freeKey(it, s, seen)
+			continue
+		}
+		if s.label != nil && s.label.name != "" && strings.EqualFold(it.name, s.label.name) {
+			d.labelKey(it, s, seen)
+			continue
+		}
+		if k, ok := s.findKey(it.name); ok {
+			if d.once(it, k.name, seen) {
+				d.value(it, k)
+			}
+			continue
+		}
+		if bl, ok := s.findBlock(it.name); ok {
+			if bl.many || d.once(it, bl.name, seen) {
+				d.block(it, bl)
+			}
+			continue
+		}
+		d.doubt(it.pos, d.key(it.name), "unknown key", d.hint(it.name, s))
+	}
+	if s.done != nil {
+		s.done(d, b)
+	}
+}
+
+// hint names the nearest key here, else the stanza a misplaced key belongs to.
+func (d *decoder) hint(name string, s stanza) string {
+	if h := didYouMean(name, s.names()); h != "" {
+		return h
+	}
+	if at := d.whereIs(name); at != "" {
+		return fmt.Sprintf("it belongs in %s", at)
+	}
+	return "known here: " + strings.Join(s.names(), ", ")
+}
+
+func (s stanza) findKey(name string) (key, bool) {
+	for _, k := range s.keys {
+		if strings.EqualFold(k.name, name) || slices.ContainsFunc(k.aliases, func(a string) bool { return strings.EqualFold(a, name) }) {
+			return k, true
+		}
+	}
+	return key{}, false
+}
+
+func (s stanza) findBlock(name string) (block, bool) {
+	for _, b := range s.blocks {
+		if strings.EqualFold(b.name, name) {
+			return b, true
+		}
+	}
+	return block{}, false
+}
+
+// once reports whether name is met for the first time in this body.
+func (d *decoder) once(it item, name string, seen map[string]Position) bool {
+	first, dup := seen[name]
+	if !dup {
+		seen[name] = it.pos
+		d.set[d.key(name)] = it.pos
+		return true
+	}
+	message := fmt.Sprintf("given twice, first in line %d", first.Line)
+	if it.assign && d.dups {
+		d.warn(it.pos, d.key(name), message, "the last one counts")
+		return true
+	}
+	d.doubt(it.pos, d.key(name), message, "")
+	return d.lenient
+}
+
+func (d *decoder) freeKey(it item, s stanza, seen map[string]Position) {
+	if !d.once(it, it.name, seen) {
+		return
+	}
+	if *s.free == nil {
+		*s.free = map[string]any{}
+	}
+	(*s.free)[it.name] = anyValue(it.val, it.json)
+}
+
+// anyValue turns a syntax tree into plain values: string, int, float64, bool, []any,
+// map[string]any, nil.
+func anyValue(n ast.Node, isJSON bool) any {
+	switch v := n.(type) {
+	case *ast.LiteralType:
+		s := literal(v)
+		switch s.kind {
+		case token.BOOL:
+			return s.text == "true"
+		case token.NUMBER:
+			if i, err := strconv.ParseInt(s.text, 0, 64); err == nil {
+				return int(i)
+			}
+			return s.text
+		case token.FLOAT:
+			f, _ := strconv.ParseFloat(s.text, 64)
+			return f
+		default:
+			if s.null {
+				return nil
+			}
+			return s.text
+		}
+	case *ast.ListType:
+		list := []any{}
+		for _, e := range v.List {
+			list = append(list, anyValue(e, isJSON))
+		}
+		return list
+	case *ast.ObjectType:
+		m := map[string]any{}
+		for _, it := range makeBody(Position{}, v.List, isJSON).items {
+			m[it.name] = anyValue(it.val, isJSON)
+		}
+		return m
+	}
+	return nil
+}
+
+// labelKey reads type = "…" inside a block: it stands for the label.
+func (d *decoder) labelKey(it item, s stanza, seen map[string]Position) {
+	sc, ok := it.scalar()
+	if !ok || sc.kind != token.STRING {
+		d.fail(it.pos, d.key(it.name), "must be a string", "")
+		return
+	}
+	if d.once(it, s.label.name, seen) {
+		d.setLabel(it.pos, s.label, sc.text)
+	}
+}
+
+func (d *decoder) setLabel(pos Position, l *label, text string) {
+	if l.fold {
+		text = strings.ToLower(text)
+	}
+	if len(l.allow) > 0 && !slices.Contains(l.allow, text) {
+		d.doubt(pos, d.key(l.name), fmt.Sprintf("%q is not supported", text), choose(text, l.allow))
+		return
+	}
+	*l.to = text
+}
+
+func choose(text string, allow []string) string {
+	if h := didYouMean(text, allow); h != "" {
+		return h
+	}
+	return "use " + strings.Join(allow, ", ")
+}
+
+func (d *decoder) block(it item, bl block) {
+	if bl.why != "" {
+		d.noEffect(it.pos, d.key(bl.name), bl.why)
+		return
+	}
+	bodies, ok := it.bodies()
+	if !ok {
+		d.fail(it.pos, d.key(bl.name), "must be a block", fmt.Sprintf("write %s { … }", bl.name))
+		return
+	}
+	for i, b := range bodies {
+		if i > 0 && !bl.many {
+			d.doubt(b.pos, d.key(bl.name), "given twice", "")
+			return
+		}
+		s := bl.open()
+		if it.json && s.label != nil && isLabelled(b, s) {
+			d.labelledBlocks(b, bl)
+			continue
+		}
+		d.oneBlock(it, bl, b, it.labels, s)
+	}
+}
+
+// isLabelled reports whether a JSON object's members are labels, not keys.
+func isLabelled(b body, s stanza) bool {
+	for _, it := range b.items {
+		_, isKey := s.findKey(it.name)
+		_, isBlock := s.findBlock(it.name)
+		_, isObject := it.bodies()
+		if isKey || isBlock || !isObject || strings.EqualFold(it.name, s.label.name) {
+			return false
+		}
+	}
+	return len(b.items) > 0
+}
+
+func (d *decoder) labelledBlocks(b body, bl block) {
+	for i, member := range b.items {
+		inner, _ := member.bodies()
+		for j, one := range inner {
+			if i+j > 0 && !bl.many {
+				d.doubt(one.pos, d.key(bl.name), "given twice", "")
+				return
+			}
+			d.oneBlock(member, bl, one, []string{member.name}, bl.open())
+		}
+	}
+}
+
+func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza) {
+	d.path = append(d.path, bl.name)
+	defer func() { d.path = d.path[:len(d.path)-1] }()
+	if s.reset != nil {
+		s.reset()
+		d.forget(s)
+	}
+	b.pos = it.pos
+	switch {
+	case s.label == nil && len(labels) > 0:
+		d.doubt(it.pos, d.key("")[:len(d.key(""))-1], fmt.Sprintf("takes no label %q", labels[0]), "")
+	case s.label != nil && len(labels) > 1:
+		d.doubt(it.pos, d.key("")[:len(d.key(""))-1], fmt.Sprintf("takes one label, not %d", len(labels)), "")
+	case s.label != nil && len(labels) == 1:
+		d.setLabel(it.pos, s.label, labels[0])
+	}
+	d.body(b, s)
+}
+
+// forget drops the origins of a stanza that starts anew.
+func (d *decoder) forget(s stanza) {
+	for _, k := range s.keys {
+		delete(d.origins, k.to)
+	}
+	for _, b := range s.blocks {
+		if !b.many && b.why == "" {
+			d.forget(b.open())
+		}
+	}
+}

@@ -1,0 +1,188 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/envexec/envexec/environ"
+)
+
+// expand lists the configuration files behind the --config paths: a file is itself, a
+// directory its .hcl and .json files by name.
+func (r *report) expand(paths []string) []string {
+	var files []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			r.fail(Position{File: p}, "", reason(err), "")
+			continue
+		}
+		if !info.IsDir() {
+			files = append(files, p)
+			continue
+		}
+		entries, err := os.ReadDir(p) // sorted by name
+		if err != nil {
+			r.fail(Position{File: p}, "", reason(err), "")
+			continue
+		}
+		for _, e := range entries {
+			if name := e.Name(); !e.IsDir() && isConfigName(name) {
+				files = append(files, filepath.Join(p, name))
+			}
+		}
+	}
+	return files
+}
+
+func isConfigName(name string) bool {
+	hidden := strings.HasSuffix(name, "~") || strings.HasPrefix(name, ".#") || strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#")
+	return !hidden && (strings.HasSuffix(name, ".hcl") || strings.HasSuffix(name, ".json"))
+}
+
+// reason is an error without the path, which the message names already.
+func reason(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return fmt.Sprintf("cannot %s: %v", p.Op, p.Err)
+	}
+	return err.Error()
+}
+
+// readFiles decodes every file into c, later ones over earlier ones.
+func (d *decoder) readFiles(c *Config, files []string) {
+	for _, file := range files {
+		src, err := os.ReadFile(file)
+		if err != nil {
+			d.fail(Position{File: file}, "", reason(err), "")
+			continue
+		}
+		d.readFile(c, file, src)
+	}
+}
+
+func (d *decoder) readFile(c *Config, file string, src []byte) {
+	b, err := parseFile(file, src)
+	if err != nil {
+		d.failErr(file, err)
+		return
+	}
+	keep := sticky(c)
+	d.set = map[string]Position{}
+	d.top = root(c)
+	d.body(b, d.top)
+	keep()
+}
+
+// sticky returns a function that puts back what a later file's empty or false value does
+// not undo.
+func sticky(c *Config) func() {
+	was := *c
+	return func() {
+		c.Start.ExitAfterAuth = c.Start.ExitAfterAuth || was.Start.ExitAfterAuth
+		for _, s := range []struct {
+			now    *string
+			before string
+		}{{&c.PIDFile, was.PIDFile}, {&c.Log.File, was.Log.File}} {
+			if *s.now == "" {
+				*s.now = s.before
+			}
+		}
+		c.Vault.DisableIdle = union(was.Vault.DisableIdle, c.Vault.DisableIdle)
+		c.Vault.DisableKeepAlives = union(was.Vault.DisableKeepAlives, c.Vault.DisableKeepAlives)
+	}
+}
+
+func union(a, b []string) []string {
+	var all []string
+	for _, s := range append(append(all, a...), b...) {
+		if s != "" && !contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// readEnvFile parses NAME=VALUE lines: comments, a leading export, and quotes; double
+// quotes may hold \n, \t, \", \\ and line ends, single quotes are taken as they are.
+func readEnvFile(file string, src []byte) (environ.Environ, map[string]string, error) {
+	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf"))
+	text := strings.ReplaceAll(string(src), "\r\n", "\n")
+	vars, places := map[string]string{}, map[string]string{}
+	for line := 1; text != ""; {
+		raw, rest, _ := strings.Cut(text, "\n")
+		start := line
+		s := strings.TrimSpace(raw)
+		s = strings.TrimSpace(strings.TrimPrefix(s, "export "))
+		if s == "" || s[0] == '#' {
+			text, line = rest, line+1
+			continue
+		}
+		pos := Position{File: file, Line: start, Column: 1}
+		name, value, ok := strings.Cut(s, "=")
+		if name = strings.TrimSpace(name); !ok || name == "" || strings.ContainsAny(name, " \t\"'") {
+			return environ.Environ{}, nil, Problem{Pos: pos, Message: "not NAME=VALUE"}
+		}
+		value = strings.TrimSpace(value)
+		text, line = rest, line+1
+		if value != "" && (value[0] == '"' || value[0] == '\'') {
+			quote := value[0]
+			body := value[1:]
+			for {
+				v, tail, closed := unquote(body, quote)
+				if closed {
+					if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
+						return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: text after the closing quote", name)}
+					}
+					value = v
+					break
+				}
+				if text == "" {
+					return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: quote is never closed", name)}
+				}
+				var more string
+				more, text, _ = strings.Cut(text, "\n")
+				body, line = body+"\n"+more, line+1
+			}
+		} else if i := strings.Index(value, " #"); i >= 0 {
+			value = strings.TrimSpace(value[:i])
+		}
+		vars[name] = value
+		places[name] = pos.String()
+	}
+	return environ.FromMap(vars), places, nil
+}
+
+// unquote reads up to the closing quote and returns what stands behind it.
+func unquote(s string, quote byte) (value, tail string, closed bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == quote:
+			return b.String(), s[i+1:], true
+		case c == '\\' && quote == '"' && i+1 < len(s):
+			i++
+			switch s[i] {
+			case 'n':
+				b.WriteByte('\n')
+			case 't':
+				b.WriteByte('\t')
+			case 'r':
+				b.WriteByte('\r')
+			case '"', '\\', '$', '`':
+				b.WriteByte(s[i])
+			default:
+				b.WriteByte('\\')
+				b.WriteByte(s[i])
+			}
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", "", false
+}
