@@ -40,8 +40,9 @@ type Config struct {
 	Settings []Setting // every effective value with its origin, sorted by section
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient
 
-	autoAuth bool     // an auto_auth stanza was read
-	asFile   []string // --as-file
+	autoAuth          bool     // an auto_auth stanza was read
+	asFile            []string // --as-file
+	noReaper, noRaise Choice   // --subreaper and --reraise: No is what counts
 }
 
 // Word is a command of envexec's own.
@@ -293,6 +294,8 @@ type Program struct {
 	SignalMap   []SignalPair
 	SignalGroup bool // signals go to the whole process group
 	MapExit     []ExitPair
+	NoSubreaper bool // orphans of the program are not ours to reap
+	NoReraise   bool // end with 128+n instead of dying of the program's signal
 	// FromFile: Args come from exec.command, not from the command line.
 	FromFile bool
 	Pos      Position
@@ -349,6 +352,10 @@ type Stop struct {
 	Signal  string        // our own stops: name without SIG, default TERM; "" = only KILL
 	Timeout time.Duration // until KILL, default 30s; 0 = for ever
 	Grace   time.Duration // for leftovers after the program's end, default 3s
+	// TermTimeout bounds a stop that was asked for from outside; 0 = never KILL, for then
+	// the deadline is the asker's. It is Timeout once anybody has set that.
+	TermTimeout  time.Duration
+	LeaveOrphans bool // what the program leaves behind is left alone
 }
 
 // Ready is how the program says it is ready.
@@ -482,4 +489,5 @@ type CheckOptions struct {
 	ShowValues bool
 	Output     string
 	Yes        bool // init: overwrite, ask nothing
+	PID        int  // status, reload: the envexec that is asked; 0 = the only one
 }

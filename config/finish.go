@@ -24,6 +24,10 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 	if c.Start.Once && c.Start.Timeout == 0 && d.origins[&c.Start.Timeout] == "" {
 		c.Start.Timeout = startTimeoutOnce
 	}
+	if d.origins[&c.Stop.Timeout] != "" && d.origins[&c.Stop.TermTimeout] == "" {
+		c.Stop.TermTimeout = c.Stop.Timeout
+	}
+	c.Program.NoSubreaper, c.Program.NoReraise = c.noReaper == No, c.noRaise == No
 	if c.Word == Proxy && len(line.program) == 0 {
 		c.Program.Args = nil
 	}
@@ -220,6 +224,10 @@ func checkWhole(d *decoder, c *Config) {
 	if c.Cache.Enabled && len(c.Listeners) == 0 && len(c.Secrets.Templates)+len(c.Secrets.EnvTemplates) == 0 {
 		d.doubt(Position{}, "cache", "needs a listener or a template", "")
 	}
+	if d.origins[&c.Stop.Timeout] != "" && d.origins[&c.Stop.TermTimeout] == "" {
+		c.Stop.TermTimeout = c.Stop.Timeout
+	}
+	c.Program.NoSubreaper, c.Program.NoReraise = c.noReaper == No, c.noRaise == No
 	if c.Word == Proxy && len(c.Listeners) == 0 && len(d.problems) == 0 {
 		d.failSource("proxy", "no listener", "add a listener stanza or --listen-vault")
 	}

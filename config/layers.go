@@ -69,8 +69,14 @@ func (l layers) set(o option, source string, texts []string) {
 	fail := func(err error) { l.report.failSource(source, err.Error(), "") }
 	if o.add != nil {
 		for _, t := range texts {
-			if err := o.add(t); err != nil {
-				fail(err)
+			parts := []string{t}
+			if o.comma {
+				parts = splitList(t)
+			}
+			for _, p := range parts {
+				if err := o.add(p); err != nil {
+					fail(err)
+				}
 			}
 		}
 		return

@@ -17,6 +17,7 @@ type option struct {
 	group  string
 	to     any
 	add    func(text string) error // instead of to; called for each mention
+	comma  bool                    // one mention may hold a comma list
 	lines  bool                    // in a variable, items end with their line, not at a comma
 	hidden bool
 	check  func(text string) error
@@ -186,17 +187,20 @@ func programOptions(c *Config) []option {
 		{name: "keep-env", group: g, arg: "LIST", to: &e.Keep, usage: "names or globs it keeps, also of stripped credentials"},
 		{name: "on-conflict", group: g, arg: "override|keep|error", to: &e.OnConflict, usage: "secret against inherited variable (default override)", check: allow("override", "keep", "error")},
 		{name: "exec", group: g, to: &p.Exec, usage: "become the program: no supervision, no rotation"},
-		{name: "signal-map", group: g, arg: "FROM=TO", usage: "rewrite a signal; TO 0 drops it", add: func(t string) error {
+		{name: "signal-map", comma: true, group: g, arg: "FROM=TO", usage: "rewrite a signal; TO 0 drops it", add: func(t string) error {
 			s, err := parseSignalPair(t)
 			return push(&p.SignalMap, s, err)
 		}},
 		{name: "signal-group", short: "g", group: g, to: &p.SignalGroup, usage: "signals go to its whole process group"},
-		{name: "map-exit", group: g, arg: "FROM=TO", usage: "rewrite an exit status", add: func(t string) error {
+		{name: "map-exit", comma: true, group: g, arg: "FROM=TO", usage: "rewrite an exit status", add: func(t string) error {
 			s, err := parseStatusPair(t)
 			return push(&p.MapExit, s, err)
 		}},
 		{name: "stop-signal", group: g, arg: "SIGNAL", to: &c.Stop.Signal, usage: "asks it to stop (default TERM)", check: func(t string) error { return checkSignal(&c.Stop.Signal, t) }},
 		{name: "stop-timeout", group: g, arg: "DURATION", to: &c.Stop.Timeout, usage: "until KILL (default 30s; 0 = never)"},
+		{name: "leave-orphans", group: g, to: &c.Stop.LeaveOrphans, hidden: true, usage: "leave alone what the program leaves behind"},
+		{name: "subreaper", group: g, to: &c.noReaper, hidden: true, usage: "adopt and reap its orphans (default true)"},
+		{name: "reraise", group: g, to: &c.noRaise, hidden: true, usage: "die of its signal instead of ending with 128+n (default true)"},
 		{name: "stop-grace", group: g, arg: "DURATION", to: &c.Stop.Grace, hidden: true, usage: "for what it leaves behind (default 3s)"},
 	}
 }
@@ -267,6 +271,7 @@ func generalOptions(c *Config) []option {
 		{name: "show-values", group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
 		{name: "output", short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
 		{name: "yes", short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
+		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
 		{name: "help", short: "h", group: g, noEnv: true, to: new(bool), usage: "print this text"},
 		{name: "version", short: "v", group: g, noEnv: true, to: new(bool), usage: "print the version"},
 		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script", check: allow("bash", "zsh", "fish", "powershell")},

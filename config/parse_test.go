@@ -145,3 +145,16 @@ func TestJSON(t *testing.T) {
 		t.Errorf("%+v %+v %+v", c.Login, c.Sinks, c.Listeners)
 	}
 }
+
+func TestMoreFlags(t *testing.T) {
+	c := mustParse(t, nil, nil, "--signal-map", "TERM=QUIT,INT=0", "--map-exit=143=0", "--map-exit", "1=2,3=4", "--subreaper=false", "--leave-orphans", "--stop-timeout", "7s", "--", "x")
+	if len(c.Program.SignalMap) != 2 || len(c.Program.MapExit) != 3 || !c.Program.NoSubreaper || c.Program.NoReraise || !c.Stop.LeaveOrphans || c.Stop.TermTimeout != 7*time.Second {
+		t.Errorf("%+v %+v", c.Program, c.Stop)
+	}
+	if c := mustParse(t, nil, nil, "--", "x"); c.Stop.TermTimeout != 0 || c.Program.NoSubreaper {
+		t.Errorf("%+v %+v", c.Program, c.Stop)
+	}
+	if c := mustParse(t, nil, nil, "status", "--pid", "12"); c.Check.PID != 12 || c.Word != Status {
+		t.Errorf("%+v", c.Check)
+	}
+}

@@ -160,6 +160,8 @@ func programStanza(c *Config) stanza {
 				}
 			}},
 			{name: "signal_group", to: &p.SignalGroup, doc: "signals go to the program's whole process group"},
+			{name: "subreaper", to: &c.noReaper, def: "true", doc: "adopt and reap its orphans", example: "true"},
+			{name: "reraise", to: &c.noRaise, def: "true", doc: "die of its signal instead of ending with 128+n", example: "true"},
 			{name: "map_exit", to: &exits, doc: "FROM=TO exit statuses", example: `["143=0"]`, read: func(d *decoder, it item) {
 				if list, ok := d.strings(it, key{name: it.name, to: &exits}); ok {
 					p.MapExit = each(d, it, list, parseStatusPair)
