@@ -67,6 +67,12 @@ func judge(err error) verdict {
 	return transient
 }
 
+// pastMaximum reports whether Vault refused a renewal because the token's maximum
+// has come, which it says with status 500.
+func pastMaximum(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "past the max TTL")
+}
+
 // wait is what Vault asked for with Retry-After.
 func wait(err error) time.Duration {
 	var re *method.ResponseError

@@ -246,6 +246,9 @@ func (l *loop) renewDone(o *life, s *api.Secret, err error) {
 	o.busy = false
 	switch v := judge(err); {
 	case o.dead:
+	case pastMaximum(err): // Vault ends it any moment
+		o.fix()
+		o.replaceAt = now
 	case err == nil:
 		o.renewed(seconds(s.Auth.LeaseDuration), s.Auth.Renewable, now, l.cfg.random())
 	case v == transient:

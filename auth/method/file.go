@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 const maxFile = 1 << 20
@@ -135,4 +136,13 @@ func cause(err error) error {
 		return pe.Err
 	}
 	return err
+}
+
+// ReadPeriod is how often a credential file is looked at when nothing says
+// otherwise: soon when it is removed after reading.
+func ReadPeriod(removed bool) time.Duration {
+	if removed {
+		return 500 * time.Millisecond
+	}
+	return time.Minute
 }

@@ -1,0 +1,156 @@
+// Package cert logs in with a TLS client certificate. The files are read anew
+// for each login's handshake, so a renewed certificate is used at once.
+package cert
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/auth/method"
+)
+
+// Config names the files. None at all means the TLS settings of the client.
+type Config struct {
+	MountPath string // default "auth/cert"
+	Name      string // the role; "" = Vault tries all
+
+	CACert     string // PEM file of the server's CAs; "" = the client's
+	ClientCert string // PEM file; together with ClientKey
+	ClientKey  string
+	// ReloadPeriod is reload_period: how often the files are looked at besides file events; default 1 min.
+	ReloadPeriod time.Duration
+}
+
+// FromMap reads the config block of a Vault Agent file. reload is accepted and
+// without effect: the files are always read anew.
+func FromMap(m map[string]any) (Config, error) {
+	o := method.NewOptions(m)
+	c := Config{
+		Name:         o.String("name", ""),
+		CACert:       o.String("ca_cert", ""),
+		ClientCert:   o.String("client_cert", ""),
+		ClientKey:    o.String("client_key", ""),
+		ReloadPeriod: o.Duration("reload_period", time.Minute),
+	}
+	_ = o.Bool("reload", false)
+	return c, o.Err()
+}
+
+// New checks c.
+func New(c Config) (*Method, error) {
+	if (c.ClientCert == "") != (c.ClientKey == "") {
+		return nil, errors.New("cert: client_cert and client_key must be given together")
+	}
+	if c.MountPath == "" {
+		c.MountPath = "auth/cert"
+	}
+	return &Method{cfg: c}, nil
+}
+
+// Method is an api.AuthMethod and a method.Credentials.
+type Method struct{ cfg Config }
+
+// Login implements api.AuthMethod.
+func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	body := map[string]any{}
+	if m.cfg.Name != "" {
+		body["name"] = m.cfg.Name
+	}
+	if m.cfg.ClientCert == "" && m.cfg.CACert == "" {
+		return method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	}
+	own, done, err := m.client(client)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return method.Login(ctx, own, m.cfg.MountPath+"/login", body)
+}
+
+// client is base with TLS of its own, for one handshake.
+func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error) {
+	cfg := base.CloneConfig()
+	cfg.AgentAddress = ""
+	cfg.Address = base.Address()
+	transport, ok := cfg.HttpClient.Transport.(*http.Transport)
+	if !ok {
+		return nil, nil, errors.New("log in by certificate: the client has no TLS transport")
+	}
+	transport = transport.Clone()
+	if transport.TLSClientConfig == nil {
+		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if err := m.configure(transport.TLSClientConfig); err != nil {
+		return nil, nil, err
+	}
+	cfg.HttpClient.Transport = transport
+	c, err = api.NewClient(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log in by certificate: %w", err)
+	}
+	c.SetHeaders(base.Headers()) // namespace and the rest
+	c.ClearToken()
+	c.SetWrappingLookupFunc(base.CurrentWrappingLookupFunc())
+	return c, transport.CloseIdleConnections, nil
+}
+
+func (m *Method) configure(t *tls.Config) error {
+	if m.cfg.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(m.cfg.ClientCert, m.cfg.ClientKey)
+		if err != nil {
+			return &method.CredentialError{What: "client certificate", Path: m.cfg.ClientCert, Err: err}
+		}
+		t.Certificates, t.GetClientCertificate = nil, func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	if m.cfg.CACert != "" {
+		pem, err := os.ReadFile(m.cfg.CACert)
+		if err != nil {
+			return &method.CredentialError{What: "ca certificate", Path: m.cfg.CACert, Err: err}
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return &method.CredentialError{What: "ca certificate", Path: m.cfg.CACert, Err: errors.New("no PEM certificate in it")}
+		}
+	}
+	return nil
+}
+
+// Fingerprint implements method.Credentials. A pair that does not match, as in the middle of
+// a renewal, counts as none.
+func (m *Method) Fingerprint(context.Context) (string, error) {
+	var parts []string
+	for _, path := range []string{m.cfg.ClientCert, m.cfg.ClientKey, m.cfg.CACert} {
+		if path == "" {
+			continue
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", nil
+		}
+		parts = append(parts, string(b))
+	}
+	if m.cfg.ClientCert != "" {
+		if _, err := tls.X509KeyPair([]byte(parts[0]), []byte(parts[1])); err != nil {
+			return "", nil
+		}
+	}
+	return method.Fingerprint(parts...), nil
+}
+
+// Watch implements method.Credentials.
+func (m *Method) Watch() (files []string, interval time.Duration) {
+	for _, f := range []string{m.cfg.ClientCert, m.cfg.ClientKey, m.cfg.CACert} {
+		if f != "" {
+			files = append(files, f)
+		}
+	}
+	return files, m.cfg.ReloadPeriod
+}

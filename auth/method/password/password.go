@@ -1,0 +1,110 @@
+// Package password logs in with a user's name and password: the methods ldap and
+// userpass, which differ in their mount only. The password comes from a file,
+// read anew at each login, or directly.
+package password
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/auth/method"
+	"github.com/envexec/envexec/secret"
+)
+
+// Config says who logs in and where the password comes from.
+type Config struct {
+	MountPath string // required: "auth/ldap", "auth/userpass"
+	Username  string // required
+
+	PasswordFile string      // password_file_path; this or Password is required
+	Password     secret.Text // the password itself
+	// KeepPasswordFile is the opposite of remove_password_after_reading: by default the file is removed.
+	KeepPasswordFile bool
+	// FollowSymlinks removes a symlink's target instead of the link (remove_password_follows_symlinks).
+	FollowSymlinks bool
+	// ReadPeriod is password_read_period, how often the file is looked at besides file
+	// events; default 500 ms when it is removed, else 1 min.
+	ReadPeriod time.Duration
+
+	Logger *slog.Logger // default: none
+}
+
+// FromMap reads the config block of a Vault Agent file (ldap). Besides its keys,
+// password gives the password itself.
+func FromMap(m map[string]any) (Config, error) {
+	o := method.NewOptions(m)
+	c := Config{
+		Username:         o.String("username", ""),
+		PasswordFile:     o.String("password_file_path", ""),
+		Password:         o.Text("password"),
+		KeepPasswordFile: !o.Bool("remove_password_after_reading", true),
+		FollowSymlinks:   o.Bool("remove_password_follows_symlinks", false),
+		ReadPeriod:       o.Duration("password_read_period", 0),
+	}
+	o.Require("username", c.Username)
+	o.OneOf("password_file_path", "password")
+	return c, o.Err()
+}
+
+// New checks c.
+func New(c Config) (*Method, error) {
+	switch {
+	case c.MountPath == "":
+		return nil, errors.New("password: a mount path is required")
+	case c.Username == "":
+		return nil, errors.New("password: a user name is required")
+	case (c.PasswordFile == "") == c.Password.Empty():
+		return nil, errors.New("password: either a password or its file is required")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.ReadPeriod <= 0 {
+		c.ReadPeriod = method.ReadPeriod(!c.KeepPasswordFile)
+	}
+	return &Method{cfg: c, file: method.File{
+		Path: c.PasswordFile, What: "password", Verbatim: true, Remove: !c.KeepPasswordFile, FollowSymlinks: c.FollowSymlinks,
+	}}, nil
+}
+
+// Method is an api.AuthMethod and a method.Credentials.
+type Method struct {
+	cfg  Config
+	file method.File
+}
+
+// Login implements api.AuthMethod.
+func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
+	password := m.cfg.Password.Reveal()
+	if m.cfg.PasswordFile != "" {
+		var removal, err error
+		password, removal, err = m.file.Read()
+		if err != nil {
+			return nil, err
+		}
+		if removal != nil {
+			m.cfg.Logger.Warn("password file stays readable", "error", removal)
+		}
+	}
+	return method.Login(ctx, client, m.cfg.MountPath+"/login/"+m.cfg.Username, map[string]any{"password": password})
+}
+
+// Fingerprint implements method.Credentials.
+func (m *Method) Fingerprint(context.Context) (string, error) {
+	if m.cfg.PasswordFile == "" {
+		return method.Fingerprint(m.cfg.Password.Reveal()), nil
+	}
+	return method.Fingerprint(m.file.Peek()), nil
+}
+
+// Watch implements method.Credentials.
+func (m *Method) Watch() (files []string, interval time.Duration) {
+	if m.cfg.PasswordFile == "" {
+		return nil, 0
+	}
+	return []string{m.cfg.PasswordFile}, m.cfg.ReadPeriod
+}
