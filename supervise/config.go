@@ -88,13 +88,12 @@ type Config struct {
 	Grace       time.Duration  // from TERM to KILL for what the program left behind; default 3s
 	Leftovers   bool           // true = leave alone what the program left behind
 
-	SignalMap     signals.Map    // rewriting of signals from outside
-	SignalGroup   bool           // forward to the program's group instead of the program
-	ReloadSignal  syscall.Signal // taken for Reload instead of being forwarded; 0 = none
-	Reload        func(ctx context.Context) error
-	NoSubreaper   bool     // do not adopt orphans when we are not PID 1
-	NoParentDeath bool     // do not send TERM to the program when we are killed
-	Signals       *Signals // caught early by the caller; nil = Run catches them itself
+	SignalMap     signals.Map               // rewriting of signals from outside
+	SignalGroup   bool                      // forward to the program's group instead of the program
+	Taken         map[syscall.Signal]func() // signals that are ours: the func is called, it must not block, and nothing is forwarded
+	NoSubreaper   bool                      // do not adopt orphans when we are not PID 1
+	NoParentDeath bool                      // do not send TERM to the program when we are killed
+	Signals       *Signals                  // caught early by the caller; nil = Run catches them itself
 
 	Quiet     time.Duration // a change waits until there was none for so long; default 500ms, negative = 0
 	QuietMax  time.Duration // but no longer than this; default 5s
@@ -173,8 +172,10 @@ func (c *Config) check() error {
 	if c.OnChange == Hook && len(c.Hook) == 0 {
 		bad("on change hook: no hook command named")
 	}
-	if c.ReloadSignal != 0 && !signals.CanForward(c.ReloadSignal) {
-		bad("reload signal %s cannot be caught", signals.Name(c.ReloadSignal))
+	for sig := range c.Taken {
+		if !signals.CanForward(sig) {
+			bad("signal %s cannot be caught", signals.Name(sig))
+		}
 	}
 	if c.QuietMax < c.Quiet {
 		bad("maximum quiet period %v is shorter than the quiet period %v", c.QuietMax, c.Quiet)

@@ -26,6 +26,7 @@ type spec struct {
 	user       *User
 	foreground bool // give it the terminal
 	deathSig   bool // TERM when we are killed
+	stays      bool // leave our own working directory as it is
 }
 
 // process is a program that was started. Its id stays its own until reap.

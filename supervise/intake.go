@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"strconv"
@@ -86,6 +87,34 @@ func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
 
 // canBeIgnored: for these the Go runtime keeps what our parent set.
 func canBeIgnored(sig os.Signal) bool { return sig == syscall.SIGHUP || sig == syscall.SIGINT }
+
+// Wait returns the next signal that asks to stop, for a caller without a
+// program; 0 when ctx ends first. Other signals are dropped meanwhile.
+func (s *Signals) Wait(ctx context.Context) syscall.Signal { return s.WaitTaking(ctx, nil) }
+
+// WaitTaking is Wait that meanwhile calls what taken names for a signal, as
+// Config.Taken does.
+func (s *Signals) WaitTaking(ctx context.Context, taken map[syscall.Signal]func()) syscall.Signal {
+	for {
+		var sig syscall.Signal
+		select {
+		case sig = <-s.term:
+		case sig = <-s.int:
+		case sig = <-s.quit:
+		case sig = <-s.hup:
+		case sig = <-s.rest:
+		case <-ctx.Done():
+			return 0
+		}
+		if own := taken[sig]; own != nil {
+			own()
+			continue
+		}
+		if signals.AsksToStop(sig) {
+			return sig
+		}
+	}
+}
 
 // Release gives the signals back to their default.
 func (s *Signals) Release() {

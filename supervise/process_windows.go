@@ -17,13 +17,15 @@ import (
 
 // windowsHost starts every program in a job object of its own: closing the job
 // ends all that is left in it, also when we are killed ourselves.
-type windowsHost struct{ log *slog.Logger }
+type windowsHost struct{}
 
-func newHost(_ bool, log *slog.Logger) host { return &windowsHost{log: log} }
+func newHost() host { return windowsHost{} }
 
-func (h *windowsHost) close() {}
+func adoptOrphans(bool, *slog.Logger) {}
 
-func (h *windowsHost) start(s spec) (process, error) {
+func (windowsHost) close() {}
+
+func (windowsHost) start(s spec) (process, error) {
 	if s.user != nil {
 		return nil, &StartError{Program: s.argv[0], Code: 126, Err: errors.New("running as another user is not possible on Windows")}
 	}

@@ -3,7 +3,6 @@
 package supervise
 
 import (
-	"log/slog"
 	"os"
 	"runtime"
 	"sync"
@@ -20,7 +19,6 @@ type unixHost struct {
 	ended    chan struct{}
 	moved    sync.Once // our own working directory, after the first start
 	inherits map[int]bool
-	log      *slog.Logger
 }
 
 type spawnRequest struct {
@@ -33,9 +31,8 @@ type spawned struct {
 	err error
 }
 
-func newHost(subreaper bool, log *slog.Logger) host {
-	h := &unixHost{requests: make(chan spawnRequest), ended: make(chan struct{}), log: log}
-	adoptOrphans(subreaper, log)
+func newHost() host {
+	h := &unixHost{requests: make(chan spawnRequest), ended: make(chan struct{})}
 	// What we were given at birth is not the program's to leave behind.
 	h.inherits = map[int]bool{}
 	for _, pid := range orphans() {
@@ -71,7 +68,7 @@ func (h *unixHost) start(s spec) (process, error) {
 		return nil, startError(s.argv[0], got.err)
 	}
 	// So that no mount stays pinned by a process that needs no directory.
-	if s.dir != "" {
+	if s.dir != "" && !s.stays {
 		h.moved.Do(func() { _ = os.Chdir("/") })
 	}
 	return &unixProcess{id: got.pid, host: h}, nil

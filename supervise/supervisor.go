@@ -87,7 +87,8 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 		defer sigs.Release()
 	}
 	if s.cfg.host == nil {
-		s.cfg.host = newHost(!s.cfg.NoSubreaper, s.log)
+		adoptOrphans(!s.cfg.NoSubreaper, s.log)
+		s.cfg.host = newHost()
 	}
 	if s.cfg.tty == nil {
 		s.cfg.tty = newTerminal()
@@ -224,8 +225,8 @@ func (s *Supervisor) signal(ctx context.Context, got syscall.Signal) {
 		s.jobControl(got)
 		return
 	}
-	if got == s.cfg.ReloadSignal && s.cfg.Reload != nil && s.m.state != waiting {
-		s.reload(ctx)
+	if own := s.cfg.Taken[got]; own != nil {
+		own()
 		return
 	}
 	sig, ok := s.cfg.SignalMap.Rewrite(got)
@@ -256,15 +257,6 @@ func (s *Supervisor) current() process {
 		return r.proc
 	}
 	return nil
-}
-
-func (s *Supervisor) reload(ctx context.Context) {
-	s.log.Info("reading all secrets again")
-	s.wg.Go(func() {
-		if err := s.cfg.Reload(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("reading all secrets again failed", "error", err.Error())
-		}
-	})
 }
 
 // post hands an event to the loop, unless the loop has ended.
