@@ -9,9 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"time"
 
@@ -77,7 +75,7 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseKey(text)
+	key, err := method.RSAKey([]byte(text))
 	if err != nil {
 		return nil, &method.CredentialError{What: "instance key", Path: m.cfg.KeyFile, Err: err}
 	}
@@ -93,22 +91,6 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 		"signing_time":     at,
 		"signature":        "v1:" + base64.StdEncoding.EncodeToString(signature),
 	})
-}
-
-func parseKey(text string) (*rsa.PrivateKey, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil {
-		return nil, errors.New("no PEM block in it")
-	}
-	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
-		return key, nil
-	}
-	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
-		if r, ok := key.(*rsa.PrivateKey); ok {
-			return r, nil
-		}
-	}
-	return nil, errors.New("no RSA key in it")
 }
 
 // Fingerprint implements method.Credentials.
