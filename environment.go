@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+)
+
+// inherit returns what the program inherits: our own environment without the
+// credentials we log in with, or only the names that are kept under --clear-env.
+func inherit(c config.Environment) environ.Environ {
+	if c.Clear {
+		return c.Inherited.Keep(c.Keep...)
+	}
+	kept := c.Inherited.Keep(c.Keep...)
+	rest, _ := c.Inherited.Strip(c.Strip...).Merge(kept, environ.Override) // only Conflict fails
+	return rest
+}
+
+// inject adds the secrets. references are the names whose inherited value was a
+// reference: they are replaced, not in conflict.
+func inject(inherited, secrets environ.Environ, references []string, onConflict string) (environ.Environ, error) {
+	policy, known := map[string]environ.Policy{
+		"override": environ.Override, "keep": environ.KeepFirst, "error": environ.Conflict,
+	}[onConflict]
+	if !known {
+		return environ.Environ{}, fmt.Errorf("unknown conflict policy %q", onConflict)
+	}
+	all, err := inherited.Strip(references...).Merge(secrets, policy)
+	if err != nil {
+		return environ.Environ{}, misconfigured{fmt.Errorf("inherited and injected: %w", err)}
+	}
+	return all, nil
+}

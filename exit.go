@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/envexec/envexec/auth"
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/secret"
+	"github.com/envexec/envexec/supervise"
+)
+
+// The statuses of our own, after sysexits(3) where it has one.
+const (
+	statusUsage       = 64
+	statusUnreachable = 75
+	statusDenied      = 77
+	statusConfig      = 78
+	statusOwn         = 125
+)
+
+// errUnreachable: Vault could not be reached, or was not ready, within the time given.
+var errUnreachable = errors.New("vault is not reachable")
+
+// statusOf is the one table from error to exit status and, where there is
+// something to do about it, a hint.
+func statusOf(err error) (status int, hint string) {
+	var (
+		usage    *config.UsageError
+		problems *config.Error
+		denied   *auth.DeniedError
+		start    *supervise.StartError
+		conflict *environ.ConflictError
+	)
+	switch {
+	case errors.As(err, &usage):
+		return statusUsage, "see envexec --help"
+	case errors.As(err, &problems), errors.As(err, &conflict):
+		return statusConfig, ""
+	case errors.As(err, &denied):
+		return statusDenied, "a denied login is not repeated: Vault locks a role out after five"
+	case errors.Is(err, secret.ErrForbidden):
+		return statusConfig, "the token's policies lack a capability on this path"
+	case errors.Is(err, secret.ErrMissing), errors.Is(err, errConfiguration):
+		return statusConfig, ""
+	case errors.Is(err, errUnreachable):
+		return statusUnreachable, "check VAULT_ADDR and that the server is up and unsealed"
+	case errors.As(err, &start):
+		return start.Code, ""
+	}
+	return statusOwn, ""
+}
+
+// errConfiguration marks what only a changed configuration can mend.
+var errConfiguration = errors.New("configuration")
+
+// misconfigured gives err the status of a configuration problem without changing its text.
+type misconfigured struct{ error }
+
+func (m misconfigured) Unwrap() []error { return []error{m.error, errConfiguration} }
+
+// complain writes err for a reader, one problem a line, and returns its status.
+func complain(w io.Writer, err error) int {
+	status, hint := statusOf(err)
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(w, "envexec: %s\n", strings.TrimRight(line, "\n"))
+	}
+	if hint != "" {
+		fmt.Fprintf(w, "envexec: hint: %s\n", hint)
+	}
+	return status
+}

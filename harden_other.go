@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// harden has nothing to ask of the system here.
+func harden() {}

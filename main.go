@@ -1,0 +1,18 @@
+// Command envexec stands in front of a program: it logs in to HashiCorp Vault, renders
+// secrets into the program's environment and files, starts it, keeps tokens and leases
+// alive, and restarts, signals or hands over when a secret really changes.
+//
+//	envexec [flags] -- program args…
+package main
+
+import (
+	"os"
+
+	"github.com/envexec/envexec/supervise"
+)
+
+func main() {
+	os.Exit(supervise.OnMainThread(func() int {
+		return run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	}))
+}

@@ -1,0 +1,134 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/signals"
+	"github.com/envexec/envexec/supervise"
+)
+
+// newProgram translates what the configuration says of the program. Everything
+// wrong with it comes joined.
+func (j *job) newProgram() (*supervise.Supervisor, error) {
+	c, p := j.cfg, &parsing{}
+	path, _ := j.env.Get("PATH")
+	sup := supervise.Config{
+		Command: c.Program.Args,
+		Path:    path,
+		Dir:     c.Program.Dir,
+
+		OnChange:     parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy),
+		ChangeSignal: parse(p, "change signal", c.Change.Signal, signals.Parse),
+		Hook:         c.Change.Hook,
+		Quiet:        orNone(c.Change.Quiet),
+		QuietMax:     orNone(c.Change.QuietMax),
+		Splay:        c.Change.Splay,
+		MinUptime:    orNone(c.Change.MinUptime),
+
+		StopSignal:  parse(p, "stop signal", c.Stop.Signal, signals.Parse),
+		StopTimeout: c.Stop.Timeout,
+		TermTimeout: c.Stop.TermTimeout,
+		Grace:       orNone(c.Stop.Grace),
+		Leftovers:   c.Stop.LeaveOrphans,
+		NoSubreaper: c.Program.NoSubreaper,
+
+		SignalMap:   signalMap(p, c.Program.SignalMap),
+		SignalGroup: c.Program.SignalGroup,
+		Taken:       j.taken(p),
+		Signals:     j.sigs,
+
+		Crash:  crash(p, c.Restart),
+		Logger: j.log,
+		Trace:  j.watch(),
+	}
+	if c.Program.User != "" {
+		sup.User = parse(p, "user", c.Program.User, supervise.LookupUser)
+	}
+	if len(p.errs) > 0 {
+		return nil, misconfigured{errors.Join(p.errs...)}
+	}
+	return supervise.New(sup)
+}
+
+// parsing collects problems, so that all are told at once.
+type parsing struct{ errs []error }
+
+func parse[T any](p *parsing, what, text string, f func(string) (T, error)) T {
+	value, err := f(text)
+	if err != nil {
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", what, err))
+	}
+	return value
+}
+
+func signalMap(p *parsing, pairs []config.SignalPair) signals.Map {
+	var text []string
+	for _, pair := range pairs {
+		text = append(text, pair.From+"="+pair.To)
+	}
+	return parse(p, "signal map", strings.Join(text, ","), signals.ParseMap)
+}
+
+func crash(p *parsing, c config.Restart) supervise.Crash {
+	return supervise.Crash{
+		Restart:    parse(p, "restart", c.On, supervise.ParseWhen),
+		Backoff:    c.MinBackoff,
+		MaxBackoff: c.MaxBackoff,
+		ResetAfter: c.ResetAfter,
+		Limit:      c.Limit,
+		Within:     c.Interval,
+		Success:    statuses(p, c.Success),
+		Prevent:    statuses(p, c.Prevent),
+		Force:      statuses(p, c.Force),
+	}
+}
+
+// statuses reads exit codes and signal names.
+func statuses(p *parsing, list []string) []supervise.Status {
+	var out []supervise.Status
+	for _, s := range list {
+		if code, err := strconv.ParseUint(s, 10, 8); err == nil {
+			out = append(out, supervise.Status{Code: int(code)})
+			continue
+		}
+		out = append(out, supervise.Status{Signal: parse(p, "restart status", s, signals.Parse)})
+	}
+	return out
+}
+
+// orNone keeps an explicit zero apart from "not set", which config has filled in already.
+func orNone(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
+}
+
+// taken are the signals that are envexec's own and do not reach the program.
+func (j *job) taken(p *parsing) map[syscall.Signal]func() {
+	taken := map[syscall.Signal]func(){}
+	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil {
+		taken[parse(p, "refresh signal", name, signals.Parse)] = func() { j.vault.store.Refresh() }
+	}
+	return taken
+}
+
+// finish turns the program's end into ours: its status, or its death by a signal
+// repeated on ourselves, which shells and systemd tell apart from a status.
+func (j *job) finish(st supervise.Status) int {
+	for _, pair := range j.cfg.Program.MapExit {
+		if st.Shell() == pair.From {
+			return pair.To
+		}
+	}
+	if st.Signal != 0 && !j.cfg.Program.NoReraise {
+		supervise.Reraise(st.Signal)
+	}
+	return st.Shell()
+}

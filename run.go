@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/internal/admin"
+	"github.com/envexec/envexec/internal/telemetry"
+	"github.com/envexec/envexec/supervise"
+)
+
+// run is everything between the doorbell and the exit status.
+func run(args, inherited []string, stdout, stderr io.Writer) int {
+	// First of all: a TERM from now on ends us in order, whatever we are doing.
+	sigs := supervise.Catch(os.Getenv)
+	harden()
+	env := environ.From(inherited)
+	cfg, err := config.Parse(args, env)
+	if err != nil {
+		return complain(stderr, err)
+	}
+	status, err := dispatch(cfg, env, sigs, stdout, stderr)
+	if err != nil {
+		return complain(stderr, err)
+	}
+	return status
+}
+
+// dispatch runs the command word, or the program when there is none.
+func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stdout, stderr io.Writer) (int, error) {
+	ctx := context.Background()
+	switch cfg.Word {
+	case config.Version:
+		return printVersion(stdout), nil
+	case config.Help, config.Completion:
+		_, err := fmt.Fprint(stdout, cfg.Words[0])
+		return 0, err
+	case config.Status:
+		return printStatus(ctx, stdout, runtimeDir(env), cfg.Check.PID, cfg.Check.Format)
+	case config.Reload:
+		_, err := admin.Call(ctx, runtimeDir(env), cfg.Check.PID, "reload")
+		return 0, err
+	}
+	log, err := newLogger(cfg, stderr)
+	if err != nil {
+		return 0, err
+	}
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration", "problem", w.Error())
+	}
+	j, err := newJob(cfg, env, log, sigs)
+	if err != nil {
+		return 0, err
+	}
+	status, err := j.run(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return j.finish(status), nil
+}
+
+func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
+	level, err := telemetry.ParseLevel(cfg.Log.Level)
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	log, err := telemetry.NewLogger(stderr, level, cfg.Log.Format)
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	return log, nil
+}
+
+// runtimeDir is where the status socket lives on systems without abstract sockets.
+func runtimeDir(env environ.Environ) string {
+	if dir, ok := env.Get("XDG_RUNTIME_DIR"); ok && dir != "" {
+		return dir
+	}
+	return os.TempDir()
+}
+
+// job is one life of envexec: the vault side, if any secret or listener is
+// wanted, and the program, if there is one.
+type job struct {
+	cfg  *config.Config
+	env  environ.Environ
+	log  *slog.Logger
+	sigs *supervise.Signals
+
+	vault   *vaultSide            // nil: nothing wanted from Vault, no login, no network
+	program *supervise.Supervisor // nil: an agent without a program
+	state   state
+}
+
+func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *supervise.Signals) (*job, error) {
+	j := &job{cfg: cfg, env: env, log: log, sigs: sigs}
+	var vaultErr, programErr error
+	j.vault, vaultErr = newVaultSide(cfg, env, log)
+	if len(cfg.Program.Args) > 0 {
+		j.program, programErr = j.newProgram()
+	}
+	if err := errors.Join(vaultErr, programErr); err != nil {
+		return nil, err
+	}
+	if j.vault == nil && j.program == nil {
+		return nil, &config.UsageError{Message: "nothing to do: no program, no secret and no listener", Hint: "envexec -- program args"}
+	}
+	return j, nil
+}
+
+// revokePatience bounds the revocation at the end: a Vault that is away must not
+// hold up a program's exit. What is left then ends with its TTL.
+const revokePatience = 5 * time.Second
+
+func (j *job) run(ctx context.Context) (supervise.Status, error) {
+	s, program := newServices(ctx)
+	if err := j.serveStatus(s); err != nil {
+		j.log.Warn("envexec status and envexec reload will not work", "error", err)
+	}
+	var (
+		status supervise.Status
+		err    error
+	)
+	switch {
+	case j.program == nil:
+		status, err = j.agent(s, program)
+	default:
+		gens := make(chan supervise.Generation, 1)
+		j.feed(s, gens)
+		status, err = j.program.Run(program, gens)
+	}
+	// The cause first: a program ended because a service failed is that failure.
+	if cause := context.Cause(program); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	s.stop()
+	if j.vault != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokePatience)
+		defer cancel()
+		if err := j.vault.session.Close(ctx); err != nil {
+			j.log.Warn("the token stays alive until its TTL ends", "error", err)
+		}
+	}
+	return status, err
+}
+
+// feed gives the program its generations: the one and only when there is nothing
+// to fetch, else those the vault side renders.
+func (j *job) feed(s *services, gens chan<- supervise.Generation) {
+	base := inherit(j.cfg.Environment)
+	if j.vault == nil {
+		gens <- supervise.Generation{ID: 1, Env: base.List()}
+		return
+	}
+	started := j.giveUpAfter(s)
+	j.vault.start(s)
+	s.start("settled", func(ctx context.Context) error {
+		for id := range j.program.Settled() {
+			j.vault.settle(id)
+		}
+		return nil
+	})
+	if j.vault.renderer == nil {
+		gens <- supervise.Generation{ID: 1, Env: base.List()}
+		return
+	}
+	s.start("environment", func(ctx context.Context) error {
+		return j.vault.each(ctx, func(g envtemplate.Generation) error {
+			next, err := j.generation(base, g)
+			if err != nil {
+				return err
+			}
+			select {
+			case gens <- next:
+				started()
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	})
+}
+
+// generation is g as the program gets it.
+func (j *job) generation(base environ.Environ, g envtemplate.Generation) (supervise.Generation, error) {
+	all, err := inject(base, g.Vars, j.vault.references, j.cfg.Environment.OnConflict)
+	if err != nil {
+		return supervise.Generation{}, err
+	}
+	if err := all.Check(j.cfg.Program.Args...); err != nil {
+		return supervise.Generation{}, misconfigured{err}
+	}
+	return supervise.Generation{ID: g.ID, Env: all.List(), Changed: g.Changed, Prepare: g.WriteFiles}, nil
+}
+
+// agent serves without a program until TERM or INT: sinks, files, listeners.
+func (j *job) agent(s *services, program context.Context) (supervise.Status, error) {
+	ctx, stop := context.WithCancel(program)
+	defer stop()
+	started := j.giveUpAfter(s)
+	j.vault.start(s)
+	if j.vault.renderer == nil {
+		started()
+	} else {
+		s.start("files", func(ctx context.Context) error {
+			return j.vault.each(ctx, func(g envtemplate.Generation) error {
+				if err := g.WriteFiles(ctx); err != nil {
+					return err
+				}
+				j.vault.settle(g.ID)
+				started()
+				if j.cfg.Start.ExitAfterAuth {
+					stop()
+				}
+				return nil
+			})
+		})
+	}
+	j.sigs.Wait(ctx)
+	return supervise.Status{}, nil
+}
+
+// giveUpAfter ends the job when the start takes longer than --start-timeout; the
+// function it returns says that the start is over.
+func (j *job) giveUpAfter(s *services) (started func()) {
+	limit := j.cfg.Start.Timeout
+	if limit <= 0 {
+		return func() {}
+	}
+	timer := time.AfterFunc(limit, func() { s.fail(j.vault.unreachable(limit)) })
+	return func() { timer.Stop() }
+}

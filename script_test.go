@@ -1,0 +1,311 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/internal/vaulttest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"envexec": main, "app": app})
+}
+
+type leakChecked struct{ *testing.M }
+
+func (m leakChecked) Run() int {
+	status := m.M.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
+
+// app is the program envexec runs in the scripts.
+//
+//	app print NAME…         print the variables and exit
+//	app exit N
+//	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM
+func app() {
+	switch args := os.Args[1:]; args[0] {
+	case "print":
+		fmt.Print(variables(args[1:]))
+	case "exit":
+		n, _ := strconv.Atoi(args[1])
+		os.Exit(n)
+	case "follow":
+		follow(args[1], args[2:])
+	}
+}
+
+func variables(names []string) string {
+	var b strings.Builder
+	for _, name := range names {
+		if value, ok := os.LookupEnv(name); ok {
+			fmt.Fprintf(&b, "%s=%s\n", name, value)
+		} else {
+			fmt.Fprintf(&b, "%s is unset\n", name)
+		}
+	}
+	return b.String()
+}
+
+func follow(file string, names []string) {
+	got := make(chan os.Signal, 16)
+	signal.Notify(got)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Fprint(f, "started ", strings.ReplaceAll(variables(names), "\n", " "), "\n")
+	for sig := range got {
+		switch sig.String() {
+		case "urgent I/O condition": // the Go runtime's own
+		case "terminated":
+			fmt.Fprintln(f, "stopped")
+			os.Exit(0)
+		default:
+			fmt.Fprintln(f, "signal", sig)
+		}
+	}
+}
+
+// patience bounds every wait of a script; success does not wait.
+const patience = 60 * time.Second
+
+// TestScripts runs the command line without a Vault.
+func TestScripts(t *testing.T) { runScripts(t, "cli") }
+
+// TestVaultScripts runs it against real ones, one for each script.
+func TestVaultScripts(t *testing.T) {
+	if _, err := vaulttest.Binary(); err != nil {
+		vaulttest.Missing(t, vaulttest.PartVault, err.Error())
+	}
+	runScripts(t, "vault")
+}
+
+func runScripts(t *testing.T, dir string) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script", dir),
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status":   cmdStatus,
+			"wait-for": cmdWaitFor,
+			"vault":    cmdVault,
+		},
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("ENVEXEC_LOG_LEVEL", "debug")
+			env.Values[vaultKey{}] = &scriptVault{roles: map[string]vaulttest.Role{}}
+			return nil
+		},
+		RequireExplicitExec: true,
+		Deadline:            deadline(t),
+	})
+}
+
+func deadline(t *testing.T) time.Time {
+	if d, ok := t.Deadline(); ok {
+		return d
+	}
+	return time.Now().Add(5 * patience)
+}
+
+// cmdStatus runs a command and compares its exit status, which `exec` cannot.
+//
+//	status N command args…
+func cmdStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command args…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := 0
+	if exit, ok := err.(*exec.ExitError); ok { //nolint:errorlint // as testscript returns it
+		got = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
+
+// cmdWaitFor waits until a file matches.
+//
+//	wait-for FILE REGEXP
+func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: wait-for FILE REGEXP")
+	}
+	want := regexp.MustCompile("(?m)" + args[1])
+	var text []byte
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(10 * time.Millisecond) {
+		text, _ = os.ReadFile(ts.MkAbs(args[0]))
+		if want.Match(text) {
+			return
+		}
+	}
+	ts.Fatalf("%s never matched %q; it has:\n%s", args[0], args[1], text)
+}
+
+// scriptVault is a script's Vault; scripts run one command at a time.
+type scriptVault struct {
+	*vaulttest.Server
+	mark  int64
+	roles map[string]vaulttest.Role
+}
+
+type vaultKey struct{}
+
+// cmdVault drives a real Vault. The first must be start.
+//
+//	vault start                     VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
+//	vault put PATH k=v…             KV 2 below secret/, KV 1 below kv1/, else a plain write
+//	vault long PATH KEY N           a value of N bytes
+//	vault nul PATH KEY              a value with a NUL byte
+//	vault approle NAME FILE [k=v…]  a role with the policy in FILE: role-id and secret-id files, ROLE_ID and SECRET_ID variables
+//	vault wrap NAME FILE            a response-wrapped secret id of that role in FILE
+//	vault mount PATH TYPE
+//	vault mark                      requests are counted from here
+//	vault requests N [REGEXP]       exactly N requests since then whose "operation path" matches
+//	vault alive N                   exactly N tokens are alive beside root's
+//	vault leases PREFIX N
+//	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR
+//	vault stop | resume | seal | unseal
+func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: vault VERB args…")
+	}
+	t := scriptT{ts}
+	v := ts.Value(vaultKey{}).(*scriptVault)
+	if args[0] == "start" {
+		var opts []vaulttest.Option
+		if len(args) > 1 && args[1] == "durable" {
+			opts = append(opts, vaulttest.Durable())
+		}
+		v.Server = vaulttest.Start(t, opts...)
+		ts.Setenv("VAULT_ADDR", v.Addr)
+		ts.Setenv("ROOT_TOKEN", v.RootToken)
+		return
+	}
+	if v.Server == nil {
+		ts.Fatalf("vault start comes first")
+	}
+	v.do(ts, t, args[0], args[1:])
+}
+
+func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args []string) {
+	switch verb {
+	case "put":
+		v.put(t, args[0], pairs(ts, args[1:]))
+	case "long":
+		n, _ := strconv.Atoi(args[2])
+		v.put(t, args[0], map[string]any{args[1]: strings.Repeat("x", n)})
+	case "nul":
+		v.put(t, args[0], map[string]any{args[1]: "a\x00b"})
+	case "approle":
+		v.Policy(t, args[0], ts.ReadFile(args[1]))
+		role := v.AppRole(t, pairs(ts, args[2:]), args[0])
+		v.roles[args[0]] = role
+		ts.Setenv("ROLE_ID", role.ID)
+		ts.Setenv("SECRET_ID", role.SecretID)
+		write(ts, "role-id", role.ID)
+		write(ts, "secret-id", role.SecretID)
+	case "wrap":
+		write(ts, args[1], v.WrappedSecretID(t, v.roles[args[0]], time.Hour))
+		ts.Setenv("CREATION_PATH", "auth/approle/role/"+v.roles[args[0]].Name+"/secret-id")
+	case "token":
+		v.Policy(t, args[0], ts.ReadFile(args[1]))
+		ts.Setenv(args[0], v.Token(t, pairs(ts, args[2:]), args[0]))
+	case "mount":
+		v.Mount(t, args[0], args[1], nil)
+	case "mark":
+		v.mark = v.Mark(t)
+	case "requests":
+		v.requests(ts, t, args)
+	case "alive":
+		number(ts, args[0], len(v.Accessors(t))-1, "tokens alive beside root's")
+	case "leases":
+		number(ts, args[1], len(v.Leases(t, args[0])), "leases below "+args[0])
+	case "stop":
+		v.Stop(t)
+	case "resume":
+		v.Resume(t)
+	case "seal":
+		v.Seal(t)
+	case "unseal":
+		v.Unseal(t)
+	default:
+		ts.Fatalf("vault: unknown verb %q", verb)
+	}
+}
+
+func (v *scriptVault) put(t scriptT, path string, data map[string]any) {
+	switch {
+	case strings.HasPrefix(path, "secret/"):
+		v.PutKV2(t, path, data)
+	case strings.HasPrefix(path, "kv1/"):
+		v.PutKV1(t, path, data)
+	default:
+		v.Write(t, path, data)
+	}
+}
+
+func (v *scriptVault) requests(ts *testscript.TestScript, t scriptT, args []string) {
+	want := regexp.MustCompile("")
+	if len(args) > 1 {
+		want = regexp.MustCompile(args[1])
+	}
+	var got []string
+	for _, r := range v.AuditLog(t, v.mark) {
+		if line := r.Operation + " " + r.Path; want.MatchString(line) {
+			got = append(got, line)
+		}
+	}
+	number(ts, args[0], len(got), fmt.Sprintf("requests %q", got))
+}
+
+func number(ts *testscript.TestScript, want string, got int, what string) {
+	if strconv.Itoa(got) != want {
+		ts.Fatalf("%d %s, want %s", got, what, want)
+	}
+}
+
+func pairs(ts *testscript.TestScript, args []string) map[string]any {
+	m := map[string]any{}
+	for _, arg := range args {
+		k, v, ok := strings.Cut(arg, "=")
+		if !ok {
+			ts.Fatalf("%q is not k=v", arg)
+		}
+		if file, ok := strings.CutPrefix(v, "@"); ok {
+			v = ts.ReadFile(file)
+		}
+		m[k] = v
+	}
+	return m
+}
+
+func write(ts *testscript.TestScript, name, text string) {
+	ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o600))
+}
+
+// scriptT makes a script a vaulttest.T.
+type scriptT struct{ ts *testscript.TestScript }
+
+func (t scriptT) Helper()                   {}
+func (t scriptT) Cleanup(f func())          { t.ts.Defer(f) }
+func (t scriptT) Fatalf(f string, a ...any) { t.ts.Fatalf(f, a...) }
+func (t scriptT) Skipf(f string, a ...any)  { t.ts.Fatalf(f, a...) } // TestVaultScripts has asked before
+func (t scriptT) TempDir() string           { return t.ts.MkAbs(".vault") }
+func (t scriptT) Logf(f string, a ...any)   { t.ts.Logf(f, a...) }

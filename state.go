@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"sync"
+
+	"github.com/envexec/envexec/internal/admin"
+	"github.com/envexec/envexec/supervise"
+)
+
+// state is what the status socket tells, kept up to date by the supervisor's trace.
+type state struct {
+	mu         sync.Mutex
+	phase      string
+	pid        int
+	generation uint64
+	ready      bool
+}
+
+func (s *state) change(f func(*state)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+// watch returns the trace that keeps the state.
+func (j *job) watch() supervise.Trace {
+	return supervise.Trace{
+		State: func(name string) { j.state.change(func(s *state) { s.phase = name }) },
+		Ready: func(pid int, generation uint64) {
+			j.state.change(func(s *state) { s.pid, s.generation, s.ready = pid, generation, true })
+		},
+		Exited: func(pid int, _ uint64, _ supervise.Status) {
+			j.state.change(func(s *state) {
+				if s.pid == pid {
+					s.pid, s.ready = 0, false
+				}
+			})
+		},
+	}
+}
+
+// report is the answer to `envexec status`.
+func (j *job) report() any {
+	j.state.mu.Lock()
+	r := report{Phase: j.state.phase, Ready: j.state.ready, PID: j.state.pid, Generation: j.state.generation}
+	j.state.mu.Unlock()
+	if j.vault == nil {
+		return r
+	}
+	r.Login = j.vault.login()
+	for _, e := range j.vault.store.Status() {
+		r.Secrets = append(r.Secrets, secretReport{
+			Secret: e.Request, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),
+			Version: e.Version, Error: e.Error,
+		})
+	}
+	return r
+}
+
+// serveStatus opens the status socket unless --admin off.
+func (j *job) serveStatus(s *services) error {
+	if j.cfg.Admin == "off" {
+		return nil
+	}
+	socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Status: j.report, Logger: j.log})
+	if err != nil {
+		return err
+	}
+	s.start("status socket", func(ctx context.Context) error {
+		if err := socket.Run(ctx); err != nil {
+			j.log.Warn("envexec status no longer works", "error", err)
+		}
+		return nil // never worth the program's life
+	})
+	return nil
+}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-rootcerts"
+	"github.com/hashicorp/vault/api"
+	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/time/rate"
+
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+)
+
+// newClient makes the client every request to Vault starts from: no token, no
+// retries of its own. What the environment says has been read by config, so the
+// library is kept from reading VAULT_* again, behind the precedence of flags and files.
+func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
+	for name := range inherited.All() {
+		if strings.HasPrefix(name, "VAULT_") {
+			if err := os.Unsetenv(name); err != nil {
+				return nil, fmt.Errorf("clear %s: %w", name, err)
+			}
+		}
+	}
+	transport, err := newTransport(v, inherited)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &api.Config{
+		Address:          v.Address,
+		HttpClient:       &http.Client{Transport: transport, CheckRedirect: leaveRedirects},
+		Timeout:          v.ClientTimeout,
+		SRVLookup:        v.SRVLookup,
+		DisableRedirects: v.DisableRedirects,
+		CloneHeaders:     true,
+	}
+	if cfg.Limiter, err = parseRateLimit(v.RateLimit); err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("use Vault address %q: %w", v.Address, err)
+	}
+	client.SetMaxRetries(0)
+	client.ClearToken()
+	if v.Namespace != "" {
+		client.SetNamespace(v.Namespace)
+	}
+	for name, value := range v.Headers {
+		client.AddHeader(name, value)
+	}
+	return client, nil
+}
+
+// leaveRedirects hands redirects to the api package, which follows a standby's itself.
+func leaveRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func newTransport(v config.Vault, inherited environ.Environ) (*http.Transport, error) {
+	files := tlsFiles{v}
+	now, err := files.config()
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := proxyFunc(v.ProxyAddress, inherited)
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:               proxy,
+		DialContext:         dialer.DialContext,
+		DialTLSContext:      files.dial(dialer),
+		TLSClientConfig:     now, // where DialTLSContext is not asked: behind a proxy's CONNECT
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 16,
+		MaxConnsPerHost:     v.MaxConnections,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}, nil
+}
+
+// proxyFunc chooses the HTTP proxy: the one for Vault alone, else the usual
+// variables, from which loopback is always exempt (httpproxy).
+func proxyFunc(address string, inherited environ.Environ) (func(*http.Request) (*url.URL, error), error) {
+	if address != "" {
+		u, err := url.Parse(address)
+		if err != nil {
+			return nil, fmt.Errorf("VAULT_PROXY_ADDR is not a URL: %q", address)
+		}
+		return http.ProxyURL(u), nil
+	}
+	first := func(names ...string) string {
+		for _, n := range names {
+			if value, ok := inherited.Get(n); ok && value != "" {
+				return value
+			}
+		}
+		return ""
+	}
+	choose := (&httpproxy.Config{
+		HTTPProxy:  first("HTTP_PROXY", "http_proxy"),
+		HTTPSProxy: first("HTTPS_PROXY", "https_proxy"),
+		NoProxy:    first("NO_PROXY", "no_proxy"),
+	}).ProxyFunc()
+	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }, nil
+}
+
+// tlsFiles makes a TLS configuration from the files as they are now: certificates
+// rotated on disk are used from the next connection on.
+type tlsFiles struct{ v config.Vault }
+
+func (t tlsFiles) config() (*tls.Config, error) {
+	cfg := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.v.TLSServerName,
+		InsecureSkipVerify: t.v.TLSSkipVerify, //nolint:gosec // asked for by tls_skip_verify
+		NextProtos:         []string{"h2", "http/1.1"},
+	}
+	if t.v.CACert != "" || t.v.CACertBytes != "" || t.v.CAPath != "" {
+		pool, err := rootcerts.LoadCACerts(&rootcerts.Config{
+			CAFile: t.v.CACert, CAPath: t.v.CAPath, CACertificate: []byte(t.v.CACertBytes),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("load the CA certificates for Vault: %w", err)
+		}
+		cfg.RootCAs = pool
+	}
+	if t.v.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(t.v.ClientCert, t.v.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("load the client certificate for Vault: %w", err)
+		}
+		// Given whatever CAs the server lists: cert auth may trust others.
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	}
+	return cfg, nil
+}
+
+func (t tlsFiles) dial(dialer *net.Dialer) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		cfg, err := t.config()
+		if err != nil {
+			return nil, err
+		}
+		return (&tls.Dialer{NetDialer: dialer, Config: cfg}).DialContext(ctx, network, addr)
+	}
+}
+
+// parseRateLimit reads "rate[:burst]", requests per second, as VAULT_RATE_LIMIT has it.
+func parseRateLimit(s string) (*rate.Limiter, error) {
+	if s == "" {
+		return nil, nil
+	}
+	perSecond, burst, hasBurst := strings.Cut(s, ":")
+	r, err := strconv.ParseFloat(perSecond, 64)
+	b := int(r)
+	if err == nil && hasBurst {
+		b, err = strconv.Atoi(burst)
+	}
+	if err != nil || r <= 0 || b < 1 {
+		return nil, errors.New("VAULT_RATE_LIMIT is not RATE or RATE:BURST: " + strconv.Quote(s))
+	}
+	return rate.NewLimiter(rate.Limit(r), b), nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/auth"
+	methods "github.com/envexec/envexec/auth/method/all"
+	"github.com/envexec/envexec/auth/sink"
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/lease"
+	"github.com/envexec/envexec/secret"
+)
+
+// vaultSide is everything that talks to Vault, wired together: the session gives
+// its tokens to the store, the renderer reads from the store.
+type vaultSide struct {
+	cfg      *config.Config
+	log      *slog.Logger
+	client   *api.Client
+	session  *auth.Session
+	store    *lease.Store
+	renderer *envtemplate.Renderer // nil: no secret is named
+	// references are the inherited variables whose value is a reference.
+	references []string
+
+	mu      sync.Mutex
+	epochs  map[uint64]uint64 // generation → oldest login it needs
+	settled uint64            // generation whose program is safely up
+}
+
+// newVaultSide returns nil when nothing is wanted from Vault: then there is no
+// login and no network.
+func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*vaultSide, error) {
+	wanted, err := wantedSecrets(cfg)
+	if err != nil {
+		return nil, misconfigured{err}
+	}
+	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
+		return nil, nil
+	}
+	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, epochs: map[uint64]uint64{}}
+	if v.client, err = newClient(cfg.Vault, env); err != nil {
+		return nil, misconfigured{err}
+	}
+	if v.store, err = v.newStore(); err != nil {
+		return nil, misconfigured{err}
+	}
+	if v.session, err = v.newSession(env); err != nil {
+		return nil, misconfigured{err}
+	}
+	if wanted.any() {
+		if v.renderer, err = v.newRenderer(wanted, env); err != nil {
+			return nil, misconfigured{err}
+		}
+	}
+	return v, nil
+}
+
+func (v *vaultSide) newStore() (*lease.Store, error) {
+	return lease.New(lease.Config{
+		Client:           v.client,
+		StaticInterval:   v.cfg.Secrets.Refresh,
+		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
+		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
+		OnInvalidToken:   func(t secret.Token) { v.session.Invalid(t) },
+		Logger:           v.log,
+	})
+}
+
+func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
+	l := v.cfg.Login
+	method, err := newMethod(l, env, v.log)
+	if err != nil {
+		return nil, err
+	}
+	sinks := []auth.Sink{v.store}
+	handedOut := l.ProgramToken
+	for _, s := range v.cfg.Sinks {
+		file, err := newSink(s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: sink: %w", s.Pos, err)
+		}
+		sinks = append(sinks, file)
+		handedOut = true
+	}
+	agent := len(v.cfg.Program.Args) == 0
+	return auth.New(auth.Config{
+		Client:     v.client,
+		Method:     method,
+		MountPath:  l.MountPath,
+		Namespace:  l.Namespace,
+		MinBackoff: l.MinBackoff,
+		MaxBackoff: l.MaxBackoff,
+		ExitOnErr:  exitRule(l.ExitOnErr),
+		Reauth:     l.ReauthOnNew,
+		WrapTTL:    l.WrapTTL,
+		// A token someone else may be using lives on.
+		Revoke: l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth,
+		Sinks:  sinks,
+		Logger: v.log,
+	})
+}
+
+func exitRule(c config.Choice) auth.Exit {
+	switch c {
+	case config.Yes:
+		return auth.ExitAlways
+	case config.No:
+		return auth.ExitNever
+	}
+	return auth.ExitDenied
+}
+
+func newMethod(l config.Login, env environ.Environ, log *slog.Logger) (auth.Method, error) {
+	settings := l.Settings
+	name := l.Method
+	switch {
+	case name == "":
+		return nil, errors.New("no way to log in to Vault: set VAULT_TOKEN, or VAULT_ROLE_ID with VAULT_SECRET_ID, or use --auth or auto_auth")
+	case name == "token" && l.TokenFile != "":
+		name, settings = "token_file", map[string]any{"token_file_path": l.TokenFile}
+	case name == "token":
+		settings = map[string]any{"token": l.Token}
+	}
+	get := func(name string) string { value, _ := env.Get(name); return value }
+	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log})
+}
+
+func newSink(s config.Sink) (auth.Sink, error) {
+	file, err := sink.NewFile(sink.FileConfig{Path: s.Path, Mode: fs.FileMode(s.Mode), UID: s.Owner, GID: s.Group})
+	if err != nil {
+		return nil, err
+	}
+	return file, file.Check()
+}
+
+// start runs the services.
+func (v *vaultSide) start(s *services) {
+	s.start("lease store", v.store.Run)
+	s.start("session", v.session.Run)
+	if v.renderer != nil {
+		s.start("renderer", v.renderer.Run)
+	}
+}
+
+// each calls f with every new generation until ctx ends or f fails.
+func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) error) error {
+	var last uint64
+	for {
+		select {
+		case g := <-v.renderer.Generations():
+			v.remember(g)
+			if g.ID == last || last != 0 && v.cfg.Start.Once {
+				continue
+			}
+			last = g.ID
+			if err := f(g); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// remember notes what a generation needs, and lets go of older logins at once when
+// its program is up already: a new login that changed nothing.
+func (v *vaultSide) remember(g envtemplate.Generation) {
+	v.mu.Lock()
+	v.epochs[g.ID] = g.Epoch
+	up := v.settled == g.ID
+	v.mu.Unlock()
+	if up {
+		v.session.Retire(g.Epoch)
+	}
+}
+
+// settle says that a generation's program is safely up: what only older ones
+// needed may be revoked.
+func (v *vaultSide) settle(id uint64) {
+	v.mu.Lock()
+	v.settled = id
+	epoch := v.epochs[id]
+	for old := range v.epochs {
+		if old < id {
+			delete(v.epochs, old)
+		}
+	}
+	v.mu.Unlock()
+	v.session.Retire(epoch)
+}
+
+// login says who we are to Vault and for how long, for `envexec status`.
+func (v *vaultSide) login() string {
+	t, ok := v.session.Token()
+	if !ok {
+		if err := v.session.LastError(); err != nil {
+			return "none yet: " + err.Error()
+		}
+		return "none yet"
+	}
+	return fmt.Sprintf("%s, login %d at %s", v.cfg.Login.Method, t.Epoch, t.At.Format(time.RFC3339))
+}
+
+// unreachable explains why nothing was rendered in time.
+func (v *vaultSide) unreachable(after time.Duration) error {
+	cause := v.session.LastError()
+	for _, e := range v.store.Status() {
+		if cause == nil && e.Error != "" {
+			cause = errors.New(e.Error)
+		}
+	}
+	if cause == nil {
+		cause = context.DeadlineExceeded
+	}
+	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.client.Address(), cause)
+}

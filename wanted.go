@@ -1,0 +1,109 @@
+package main
+
+import (
+	"io/fs"
+
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/envtemplate"
+)
+
+// wanted is every secret the user named, in the renderer's words.
+type wanted struct {
+	variables    []envtemplate.Variable
+	from         []envtemplate.From
+	files        []envtemplate.File
+	templates    []envtemplate.Template
+	envTemplates []envtemplate.EnvTemplate
+	references   []string // inherited variables that are references
+}
+
+func (w wanted) any() bool {
+	return len(w.variables)+len(w.from)+len(w.files)+len(w.templates)+len(w.envTemplates) > 0
+}
+
+func wantedSecrets(cfg *config.Config) (wanted, error) {
+	var w wanted
+	var err error
+	if cfg.Secrets.References {
+		w.variables, err = envtemplate.FromEnviron(cfg.Environment.Inherited)
+		for _, v := range w.variables {
+			w.references = append(w.references, v.Name)
+		}
+	}
+	for _, v := range cfg.Secrets.Variables {
+		w.variables = append(w.variables, variable(v))
+	}
+	for _, f := range cfg.Secrets.From {
+		w.from = append(w.from, envtemplate.From{
+			Path: f.Path, Version: f.Version, Prefix: f.Prefix, Upcase: f.Upcase, Keys: f.Keys,
+			Optional: f.Optional, Refresh: f.Refresh, Delivery: f.Delivery,
+		})
+	}
+	for _, f := range cfg.Secrets.RenderFiles {
+		w.files = append(w.files, envtemplate.File{
+			Destination: f.Destination, Path: f.Path, Key: f.Key, Version: f.Version, Source: f.Source,
+			Mode: fs.FileMode(f.Mode), User: f.User, Group: f.Group, Encoding: f.Encoding,
+			Optional: f.Optional, Refresh: f.Refresh,
+		})
+	}
+	for _, t := range cfg.Secrets.Templates {
+		w.templates = append(w.templates, template(t))
+	}
+	for _, t := range cfg.Secrets.EnvTemplates {
+		w.envTemplates = append(w.envTemplates, envtemplate.EnvTemplate{
+			Name: t.Name, Source: t.Source, Contents: t.Contents,
+			AllowMissingKey: t.ErrorOnMissingKey == config.No, KeepOnError: t.ErrorFatal == config.No,
+			LeftDelim: t.LeftDelimiter, RightDelim: t.RightDelimiter,
+			FunctionDenylist: t.FunctionDenylist, Refresh: t.Refresh, Delivery: t.Delivery,
+		})
+	}
+	return w, err
+}
+
+func variable(v config.Variable) envtemplate.Variable {
+	out := envtemplate.Variable{
+		Name: v.Name, Path: v.Path, Key: v.Key, Version: v.Version,
+		Optional: v.Optional, Default: v.Default, HasDefault: v.HasDefault,
+		Refresh: v.Refresh, Delivery: v.Delivery,
+	}
+	if v.Path == "" {
+		out.Text = v.Reference
+	}
+	return out
+}
+
+func template(t config.Template) envtemplate.Template {
+	out := envtemplate.Template{
+		Source: t.Source, Contents: t.Contents, Destination: t.Destination,
+		NoCreateDirs: !t.CreateDestDirs, Perms: fs.FileMode(t.Perms), User: t.User, Group: t.Group,
+		Backup: t.Backup, AllowMissingKey: t.ErrorOnMissingKey == config.No, KeepOnError: t.ErrorFatal == config.No,
+		LeftDelim: t.LeftDelimiter, RightDelim: t.RightDelimiter, SandboxPath: t.SandboxPath,
+		FunctionDenylist: t.FunctionDenylist, WaitMin: t.WaitMin, WaitMax: t.WaitMax, Refresh: t.Refresh,
+	}
+	if len(t.Command) > 0 {
+		out.Command = &envtemplate.Command{
+			Args: t.Command, Timeout: t.CommandTimeout, Splay: t.CommandSplay,
+			Pristine: t.CommandEnv.Pristine, Env: t.CommandEnv.Custom,
+			Allowlist: t.CommandEnv.Allowlist, Denylist: t.CommandEnv.Denylist,
+		}
+	}
+	return out
+}
+
+func (v *vaultSide) newRenderer(w wanted, env environ.Environ) (*envtemplate.Renderer, error) {
+	return envtemplate.New(envtemplate.Config{
+		Source:        v.store.Watch(),
+		Variables:     w.variables,
+		From:          w.from,
+		Files:         w.files,
+		Templates:     w.templates,
+		EnvTemplates:  w.envTemplates,
+		Env:           env,
+		IgnoreMissing: v.cfg.Secrets.IgnoreMissing,
+		Patient:       v.cfg.Secrets.ExitOnRetryFailure == config.No,
+		Lenient:       v.cfg.Check.Lenient,
+		RunCommand:    v.runCommand(env),
+		Logger:        v.log,
+	})
+}
