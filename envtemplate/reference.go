@@ -24,7 +24,8 @@ type Reference struct {
 	Default    string
 	HasDefault bool
 
-	cipher string // vault:v1:… to be decrypted by transit, instead of all the above
+	cipher string // vault:v1:… to be decrypted by transit: Request is the batch it is in
+	index  int    // its place there
 }
 
 // References is a value with references in it.

@@ -2,29 +2,49 @@ package envtemplate
 
 import (
 	"context"
-	"errors"
+	"log/slog"
+	"runtime"
 )
 
 // Renderer turns a Config into Generations. Create it with New and Run it once.
 type Renderer struct {
-	cfg  Config
-	gens chan Generation
+	cfg    Config
+	log    *slog.Logger
+	units  []*unit
+	writer *writer
+	gens   chan Generation
 }
 
 // New checks cfg and parses every reference and template; all problems are joined.
 func New(cfg Config) (*Renderer, error) {
-	if cfg.Source == nil {
-		return nil, errors.New("no source")
+	cfg.complete()
+	r := &Renderer{cfg: cfg, log: cfg.Logger, gens: make(chan Generation, 1), writer: newWriter(cfg)}
+	b := builder{cfg: &r.cfg}
+	units, err := b.build()
+	if err != nil {
+		return nil, err
 	}
-	return &Renderer{cfg: cfg, gens: make(chan Generation, 1)}, nil
+	r.units = units
+	return r, nil
 }
 
 // Generations has one slot: an unread Generation is replaced by a newer one.
 func (r *Renderer) Generations() <-chan Generation { return r.gens }
 
 // Run renders until ctx ends and then returns nil. Before the first Generation it
-// returns, joined, the problems that do not heal by waiting.
+// returns, joined, the problems that do not heal by waiting; they are the
+// configuration's, or a secret is missing or forbidden.
 func (r *Renderer) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	ctx, cancel := context.WithCancel(ctx)
+	l := &loop{
+		Renderer: r, ctx: ctx,
+		reads:    newReads(ctx, r.cfg.Source),
+		finished: make(chan finish),
+		planned:  map[*unit]struct{}{},
+		engines:  make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),
+	}
+	defer l.reads.flying.Wait()
+	defer l.running.Wait()
+	defer cancel()
+	return l.run()
 }

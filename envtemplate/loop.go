@@ -1,0 +1,297 @@
+package envtemplate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/envexec/envexec/secret"
+)
+
+// loop is one Run. Everything in it belongs to the goroutine that called Run.
+type loop struct {
+	*Renderer
+	ctx      context.Context
+	reads    *reads
+	running  sync.WaitGroup
+	finished chan finish
+
+	pending  int       // units waiting or running
+	asked    int       // answers on their way that may set more of them going
+	touched  bool      // something came out since the last Generation
+	deadline time.Time // when the units still pending no longer hold up the others; zero = no deadline
+	epoch    uint64
+	last     *Generation
+	planned  map[*unit]struct{} // those with a retryAt
+	engines  chan struct{}      // bounds the units that compute at once
+}
+
+// finish is the end of one unit's run.
+type finish struct {
+	u    *unit
+	out  output
+	err  error
+	used []*read
+	took time.Duration
+}
+
+func (l *loop) run() error {
+	for _, u := range l.units {
+		l.begin(u)
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if done, err := l.compose(); done {
+			return err
+		}
+		timer.Reset(l.sleep())
+		select {
+		case <-l.ctx.Done():
+			return nil
+		case landed := <-l.reads.landed:
+			l.landed(landed)
+		case f := <-l.finished:
+			l.finish(f)
+		case <-l.cfg.Source.Changed():
+			l.changed()
+		case <-timer.C:
+			l.retry()
+		}
+	}
+}
+
+// begin runs u, or lets it wait for what it is known to read.
+func (l *loop) begin(u *unit) {
+	switch u.phase {
+	case running:
+		u.dirty = true
+		return
+	case waiting: // it has not looked at anything yet
+		return
+	}
+	l.pending++
+	u.phase, u.dirty = waiting, false
+	l.plan(u, time.Time{})
+	u.missing = 0
+	for i, req := range u.requests {
+		r := l.reads.want(u.keys[i], req)
+		if !slices.Contains(u.uses, r) {
+			u.uses = append(u.uses, r)
+			r.add(u)
+		}
+		if !r.loaded() {
+			u.missing++
+		}
+	}
+	if u.missing == 0 {
+		l.start(u)
+	}
+}
+
+// start runs u now.
+func (l *loop) start(u *unit) {
+	u.phase = running
+	if !u.engine {
+		l.finish(l.execute(u))
+		return
+	}
+	l.running.Go(func() {
+		l.engines <- struct{}{}
+		f := l.execute(u)
+		<-l.engines
+		select {
+		case l.finished <- f:
+		case <-l.ctx.Done():
+		}
+	})
+}
+
+// execute runs u once.
+func (l *loop) execute(u *unit) finish {
+	f := finish{u: u}
+	start := time.Now()
+	var mu sync.Mutex
+	f.out, f.err = u.work.run(l.ctx, func(req secret.Request) (*secret.Secret, error) {
+		r := l.reads.want(req.Key(), req)
+		mu.Lock()
+		if !slices.Contains(f.used, r) {
+			f.used = append(f.used, r)
+		}
+		mu.Unlock()
+		if u.engine && !r.loaded() { // let another engine run while this one waits
+			<-l.engines
+			defer func() { l.engines <- struct{}{} }()
+		}
+		return l.reads.get(l.ctx, r)
+	})
+	f.took = time.Since(start)
+	return f
+}
+
+// finish takes in what a run gave.
+func (l *loop) finish(f finish) {
+	u := f.u
+	u.phase = resting
+	l.pending--
+	if l.ctx.Err() != nil {
+		return
+	}
+	stale := u.dirty || slices.ContainsFunc(f.used, func(r *read) bool { return l.reads.current(r) != r })
+	l.use(u, f.used, f.err != nil)
+	if stale {
+		l.begin(u)
+		return
+	}
+	l.touched = true
+	u.err = f.err
+	if f.err != nil {
+		l.fail(u)
+		return
+	}
+	for _, w := range f.out.warnings {
+		if u.latest == nil || !slices.Contains(u.latest.warnings, w) {
+			l.log.Warn("secret is not complete", "unit", u.name, "detail", w)
+		}
+	}
+	u.fails = 0
+	u.latest = &result{output: f.out, made: f.used}
+	l.plan(u, f.out.again)
+	l.cfg.Trace.render(u.name, f.took)
+}
+
+// use notes what u read. After a failure what the last good result reads is kept too.
+func (l *loop) use(u *unit, used []*read, failed bool) {
+	var next []*read
+	add := func(r *read) {
+		if r != nil && !slices.Contains(next, r) {
+			next = append(next, r)
+		}
+	}
+	for _, r := range used {
+		add(l.reads.current(r))
+	}
+	for i, req := range u.requests {
+		add(l.reads.want(u.keys[i], req))
+	}
+	if failed && u.latest != nil {
+		for _, r := range u.latest.made {
+			add(l.reads.current(r))
+		}
+	}
+	for _, r := range u.uses {
+		if !slices.Contains(next, r) {
+			r.remove(u)
+		}
+	}
+	for _, r := range next {
+		if !slices.Contains(u.uses, r) {
+			r.add(u)
+		}
+	}
+	u.uses = next
+}
+
+// fail reports u's problem and plans another try.
+func (l *loop) fail(u *unit) {
+	u.fails++
+	wait := l.cfg.pause(u.fails)
+	l.plan(u, time.Now().Add(wait))
+	l.cfg.Trace.problem(u.name, u.err)
+	if l.last != nil || l.cfg.Patient || u.patient {
+		l.log.Warn("secret cannot be rendered", "unit", u.name, "error", u.err, "retry_in", wait.Round(time.Millisecond))
+	}
+}
+
+// retry runs what is due: failed units, and those whose result has an end.
+func (l *loop) retry() {
+	now := time.Now()
+	for u := range l.planned {
+		if u.retryAt.After(now) || u.phase != resting {
+			continue
+		}
+		var refused []secret.Key
+		if u.err != nil {
+			for _, r := range u.uses {
+				if _, err := l.reads.value(r); err != nil {
+					refused = append(refused, r.key)
+				}
+			}
+		}
+		if len(refused) == 0 {
+			l.begin(u)
+			continue
+		}
+		l.asked += l.reads.again(refused)
+		u.fails++
+		l.plan(u, now.Add(l.cfg.pause(u.fails)))
+	}
+}
+
+// plan makes u run again at t; zero = only when something changes.
+func (l *loop) plan(u *unit, t time.Time) {
+	u.retryAt = t
+	if t.IsZero() {
+		delete(l.planned, u)
+	} else {
+		l.planned[u] = struct{}{}
+	}
+}
+
+// sleep is the time until something is due by itself.
+func (l *loop) sleep() time.Duration {
+	wake := time.Now().Add(time.Hour)
+	if !l.deadline.IsZero() {
+		wake = l.deadline
+	}
+	for u := range l.planned {
+		if u.phase == resting && u.retryAt.Before(wake) {
+			wake = u.retryAt
+		}
+	}
+	return max(time.Until(wake), 0)
+}
+
+// landed takes in an answer of the Source.
+func (l *loop) landed(landed landing) {
+	if landed.again {
+		l.asked--
+	}
+	users, first := l.reads.settle(landed)
+	for _, u := range users {
+		if !first || u.phase == running {
+			l.begin(u)
+			continue
+		}
+		if u.missing--; u.phase == waiting && u.missing == 0 {
+			l.start(u)
+		}
+	}
+}
+
+// changed takes in the Source's news.
+func (l *loop) changed() {
+	keys := l.cfg.Source.Take()
+	if epoch := l.cfg.Source.Epoch(); epoch != l.epoch {
+		l.epoch, l.touched = epoch, true
+		for _, k := range l.reads.outlived(epoch) {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	l.asked += l.reads.again(slices.Compact(keys))
+}
+
+// problems joins what keeps the first Generation from being.
+func (l *loop) problems() error {
+	var errs []error
+	for _, u := range l.units {
+		if u.err != nil && u.latest == nil && !u.patient && !l.cfg.Patient {
+			errs = append(errs, fmt.Errorf("%s: %w", u.name, u.err))
+		}
+	}
+	return errors.Join(errs...)
+}

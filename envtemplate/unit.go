@@ -1,0 +1,231 @@
+package envtemplate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/secret"
+)
+
+// unit is one thing the user wrote, and what became of it. Only the loop touches
+// what is below the line.
+type unit struct {
+	name     string           // in messages: "variable DB_PASSWORD", "template app.tpl"
+	names    []string         // what it is known to set
+	requests []secret.Request // known before it runs, asked together with all others'
+	engine   bool             // runs in a goroutine of its own and may find more secrets
+	patient  bool             // its problems never end Run
+	work     worker
+
+	keys    []secret.Key // of requests
+	phase   phase
+	missing int     // of requests, while waiting
+	dirty   bool    // something it reads changed while it ran
+	uses    []*read // what its requests, its last run and its last good one read
+	latest  *result // newest good one; nil = none yet
+	adopted *result // the one in the last Generation
+	err     error   // of the last run
+	fails   int
+	retryAt time.Time // zero = not planned
+}
+
+type phase uint8
+
+const (
+	resting phase = iota
+	waiting       // for requests
+	running
+)
+
+// worker makes a unit's output of secrets.
+type worker interface {
+	requests() []secret.Request // known without running
+	run(ctx context.Context, get getter) (output, error)
+}
+
+// getter returns a secret, waiting for it if it is new to the Renderer.
+type getter func(secret.Request) (*secret.Secret, error)
+
+// output is what a unit contributes to a Generation.
+type output struct {
+	vars     map[string]string
+	files    []RenderedFile
+	warnings []string
+	again    time.Time // when to run again although nothing changed; zero = never
+}
+
+// result is an output with the secrets it was made of.
+type result struct {
+	output
+	made []*read
+}
+
+// epoch is the oldest login r depends on, 0 if none.
+func (r *result) epoch() uint64 {
+	var low uint64
+	for _, rd := range r.made {
+		if rd.sec != nil && rd.sec.Epoch != 0 && (low == 0 || rd.sec.Epoch < low) {
+			low = rd.sec.Epoch
+		}
+	}
+	return low
+}
+
+// fetchKey returns the text of ref, and whether there is one.
+func fetchKey(ref Reference, get getter) (string, bool, error) {
+	read := strictKey
+	if ref.cipher != "" {
+		read = decrypted
+	}
+	text, there, err := read(ref, get)
+	switch {
+	case err == nil && there:
+		return text, true, nil
+	case err == nil && ref.Optional, errors.Is(err, secret.ErrMissing) && ref.Optional:
+		return ref.Default, ref.HasDefault, nil
+	case err == nil:
+		return "", false, fmt.Errorf("%s: key %q is null: %w", ref.Request, ref.Key, secret.ErrMissing)
+	}
+	return "", false, err
+}
+
+func strictKey(ref Reference, get getter) (string, bool, error) {
+	s, err := get(ref.Request)
+	if err != nil {
+		return "", false, err
+	}
+	v, ok := s.Values()[ref.Key]
+	if !ok {
+		return "", false, missingKey(s, ref.Key)
+	}
+	text, there, err := valueText(v)
+	if err != nil {
+		return "", false, fmt.Errorf("%s: key %q: %w", ref.Request, ref.Key, err)
+	}
+	return text, there, nil
+}
+
+// variableWork is a variable made of references and text.
+type variableWork struct {
+	name     string
+	parts    []part
+	lenient  bool // IgnoreMissing
+	delivery *delivery
+}
+
+func (w *variableWork) requests() []secret.Request { return requestsOf(w.parts) }
+
+func (w *variableWork) run(_ context.Context, get getter) (output, error) {
+	var out output
+	var b strings.Builder
+	there := false
+	for _, p := range w.parts {
+		if p.ref == nil {
+			b.WriteString(p.literal)
+			there = true
+			continue
+		}
+		text, ok, err := fetchKey(*p.ref, get)
+		if err != nil && w.lenient && errors.Is(err, secret.ErrMissing) {
+			out.warnings = append(out.warnings, "empty value: "+err.Error())
+			text, ok, err = "", true, nil
+		}
+		if err != nil {
+			return output{}, err
+		}
+		b.WriteString(text)
+		there = there || ok
+	}
+	if !there {
+		return out, nil
+	}
+	w.delivery.put(&out, w.name, b.String())
+	return out, nil
+}
+
+// fromWork is all keys of one secret.
+type fromWork struct {
+	from     From
+	req      secret.Request
+	delivery *delivery
+}
+
+func (w *fromWork) requests() []secret.Request { return []secret.Request{w.req} }
+
+func (w *fromWork) run(_ context.Context, get getter) (output, error) {
+	s, err := get(w.req)
+	if err != nil {
+		if w.from.Optional && errors.Is(err, secret.ErrMissing) {
+			return output{}, nil
+		}
+		return output{}, err
+	}
+	keys := s.Keys()
+	if len(w.from.Keys) > 0 {
+		keys = w.from.Keys
+	}
+	var out output
+	by := map[string]string{}
+	for _, key := range keys {
+		v, ok := s.Values()[key]
+		if !ok {
+			return output{}, missingKey(s, key)
+		}
+		text, there, err := valueText(v)
+		if err != nil {
+			return output{}, fmt.Errorf("%s: key %q: %w", w.req, key, err)
+		}
+		name := w.name(key)
+		if other, taken := by[name]; taken {
+			return output{}, fmt.Errorf("%s: keys %q and %q both become variable %s", w.req, other, key, name)
+		}
+		by[name] = key
+		switch {
+		case name == "":
+			return output{}, fmt.Errorf("%s: an empty key makes no variable", w.req)
+		case !there: // null is no value
+		case environ.Dangerous(name):
+			out.warnings = append(out.warnings, fmt.Sprintf("key %q left out: %s is only set when named by itself", key, name))
+		default:
+			w.delivery.put(&out, name, text)
+		}
+	}
+	return out, nil
+}
+
+// name is the variable of key.
+func (w *fromWork) name(key string) string {
+	name := environ.Identifier(w.from.Prefix + key)
+	if w.from.Upcase {
+		name = strings.ToUpper(name)
+	}
+	return name
+}
+
+// fileWork is a file with one key's value.
+type fileWork struct {
+	file RenderedFile // without contents
+	ref  Reference
+	text func(string) (string, error) // decodes the value; nil = as it is
+}
+
+func (w *fileWork) requests() []secret.Request { return []secret.Request{w.ref.Request} }
+
+func (w *fileWork) run(_ context.Context, get getter) (output, error) {
+	text, there, err := fetchKey(w.ref, get)
+	if err != nil || !there {
+		return output{}, err
+	}
+	if w.text != nil {
+		if text, err = w.text(text); err != nil {
+			return output{}, fmt.Errorf("%s: key %q: %w", w.ref.Request, w.ref.Key, err)
+		}
+	}
+	f := w.file
+	f.Contents = secret.NewText(text)
+	return output{files: []RenderedFile{f}}, nil
+}

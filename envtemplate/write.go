@@ -1,0 +1,184 @@
+package envtemplate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// writer puts files in place, one Generation at a time.
+type writer struct {
+	run    func(context.Context, Command) error
+	log    *slog.Logger
+	jitter func(time.Duration) time.Duration
+
+	mu   sync.Mutex
+	owed []Command // of files that changed, not yet run with success
+}
+
+func newWriter(cfg Config) *writer {
+	return &writer{run: cfg.RunCommand, log: cfg.Logger, jitter: cfg.jitter}
+}
+
+// staged is a file ready to be renamed into place.
+type staged struct {
+	file RenderedFile
+	temp string
+}
+
+func (w *writer) write(ctx context.Context, g Generation) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var ready []staged
+	defer func() {
+		for _, s := range ready {
+			_ = os.Remove(s.temp) // gone already where all went well
+		}
+	}()
+	for _, f := range g.Files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		temp, err := stage(f)
+		if err != nil {
+			return fmt.Errorf("write file %s: %w", f.Path, err)
+		}
+		if temp != "" {
+			ready = append(ready, staged{f, temp})
+		}
+	}
+	for _, s := range ready {
+		if err := s.commit(); err != nil {
+			return fmt.Errorf("write file %s: %w", s.file.Path, err)
+		}
+		w.log.Info("file written", "path", s.file.Path)
+		w.owe(s.file.Command)
+	}
+	return w.settle(ctx)
+}
+
+// owe notes that c has to run.
+func (w *writer) owe(c *Command) {
+	if c == nil {
+		return
+	}
+	for _, o := range w.owed {
+		if reflect.DeepEqual(o, *c) {
+			return
+		}
+	}
+	w.owed = append(w.owed, *c)
+}
+
+// settle runs the commands that are owed. One that fails stays owed and does not stop the others.
+func (w *writer) settle(ctx context.Context) error {
+	var errs []error
+	var left []Command
+	for _, c := range w.owed {
+		err := w.runOne(ctx, c)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("run command %q: %w", c.Args[0], err))
+			left = append(left, c)
+		}
+	}
+	w.owed = left
+	return errors.Join(errs...)
+}
+
+func (w *writer) runOne(ctx context.Context, c Command) error {
+	if c.Splay > 0 {
+		select {
+		case <-time.After(w.jitter(c.Splay)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	return w.run(ctx, c)
+}
+
+// stage writes f beside its destination. An empty name says that the destination is
+// already as it should be.
+func stage(f RenderedFile) (temp string, err error) {
+	own, err := lookupOwner(f.User, f.Group)
+	if err != nil {
+		return "", err
+	}
+	now, err := os.Lstat(f.Path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	exists := err == nil && now.Mode().IsRegular()
+	mode := f.Mode
+	if mode == 0 {
+		if mode = 0o644; exists {
+			mode = now.Mode().Perm()
+		}
+	}
+	if exists && sameMode(now.Mode().Perm(), mode) && own.has(now) {
+		if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Contents.Reveal() {
+			return "", nil
+		}
+	}
+	if exists {
+		own.keep(now)
+	}
+	dir := filepath.Dir(f.Path)
+	if f.CreateDirs {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+	}
+	return own.writeTemp(dir, mode, f.Contents.Reveal())
+}
+
+// writeTemp makes a complete file in dir.
+func (o owner) writeTemp(dir string, mode fs.FileMode, text string) (string, error) {
+	t, err := os.CreateTemp(dir, ".envexec-*")
+	if err != nil {
+		return "", err
+	}
+	_, err = t.WriteString(text)
+	err = errors.Join(err, o.give(t))
+	if err == nil { // after the owner: chown takes setuid bits away
+		err = t.Chmod(mode)
+	}
+	if err == nil {
+		err = t.Sync()
+	}
+	if err = errors.Join(err, t.Close()); err != nil {
+		_ = os.Remove(t.Name())
+		return "", err
+	}
+	return t.Name(), nil
+}
+
+// commit renames the staged file into place.
+func (s staged) commit() error {
+	if s.file.Backup {
+		if err := backup(s.file.Path); err != nil {
+			return fmt.Errorf("keep the last version: %w", err)
+		}
+	}
+	return os.Rename(s.temp, s.file.Path)
+}
+
+// backup makes path.bak another name of what path is now.
+func backup(path string) error {
+	bak := path + ".bak"
+	if err := os.Remove(bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Link(path, bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
