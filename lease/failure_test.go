@@ -118,7 +118,7 @@ func TestASecretOnceHadIsNeverTakenBack(t *testing.T) {
 		}
 		return kv2Answer(1, map[string]any{"k": "v"})
 	}
-	inBubble(t, Config{StaticInterval: time.Minute}, serve, func(w *world) {
+	inBubble(t, Config{StaticInterval: time.Minute, random: func() float64 { return 0.5 }}, serve, func(w *world) {
 		w.login(1)
 		w.get(read("secret/data/a"))
 		w.fired()
