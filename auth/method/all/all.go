@@ -11,7 +11,18 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/auth/method/alicloud"
 	"github.com/envexec/envexec/auth/method/approle"
+	"github.com/envexec/envexec/auth/method/aws"
+	"github.com/envexec/envexec/auth/method/azure"
+	"github.com/envexec/envexec/auth/method/cert"
+	"github.com/envexec/envexec/auth/method/cf"
+	"github.com/envexec/envexec/auth/method/gcp"
+	"github.com/envexec/envexec/auth/method/jwt"
+	"github.com/envexec/envexec/auth/method/kerberos"
+	"github.com/envexec/envexec/auth/method/kubernetes"
+	"github.com/envexec/envexec/auth/method/oci"
+	"github.com/envexec/envexec/auth/method/password"
 	"github.com/envexec/envexec/auth/method/token"
 	"github.com/envexec/envexec/auth/method/tokenfile"
 )
@@ -28,32 +39,63 @@ type constructor func(settings map[string]any, o Options) (api.AuthMethod, error
 // table lists the methods; a value in settings is as HCL or JSON gave it, or a secret.Text.
 func table() map[string]constructor {
 	return map[string]constructor{
-		"approle": func(m map[string]any, o Options) (api.AuthMethod, error) {
-			c, err := approle.FromMap(m)
+		"alicloud": entry(alicloud.FromMap, alicloud.New, func(c *alicloud.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"approle": entry(approle.FromMap, approle.New, func(c *approle.Config, o Options) {
 			c.MountPath, c.Logger = o.MountPath, o.Logger
-			return build(err, approle.New, c)
-		},
-		"token": func(m map[string]any, _ Options) (api.AuthMethod, error) {
-			c, err := token.FromMap(m)
-			return build(err, token.New, c)
-		},
-		"token_file": func(m map[string]any, _ Options) (api.AuthMethod, error) {
-			c, err := tokenfile.FromMap(m)
-			return build(err, tokenfile.New, c)
-		},
+		}),
+		"aws":   entry(aws.FromMap, aws.New, func(c *aws.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"azure": entry(azure.FromMap, azure.New, func(c *azure.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath = o.MountPath }),
+		"cf":    withEnv(cf.FromMap, cf.New, func(c *cf.Config, o Options) { c.MountPath = o.MountPath }),
+		"gcp":   entry(gcp.FromMap, gcp.New, func(c *gcp.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"github_actions": withEnv(jwt.FromGitHub, jwt.New, func(c *jwt.Config, o Options) {
+			c.MountPath, c.Logger = o.MountPath, o.Logger
+		}),
+		"gitlab": withEnv(jwt.FromGitLab, jwt.New, func(c *jwt.Config, o Options) {
+			c.MountPath, c.Logger = o.MountPath, o.Logger
+		}),
+		"jwt":        entry(jwt.FromMap, jwt.New, func(c *jwt.Config, o Options) { c.MountPath, c.Logger = o.MountPath, o.Logger }),
+		"kerberos":   entry(kerberos.FromMap, kerberos.New, func(c *kerberos.Config, o Options) { c.MountPath = o.MountPath }),
+		"kubernetes": entry(kubernetes.FromMap, kubernetes.New, func(c *kubernetes.Config, o Options) { c.MountPath = o.MountPath }),
+		"ldap": entry(password.FromMap, password.New, func(c *password.Config, o Options) {
+			c.MountPath, c.Logger = o.MountPath, o.Logger
+		}),
+		"oci":        entry(oci.FromMap, oci.New, func(c *oci.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"token":      entry(token.FromMap, token.New, func(*token.Config, Options) {}),
+		"token_file": entry(tokenfile.FromMap, tokenfile.New, func(*tokenfile.Config, Options) {}),
+		"userpass": entry(password.FromMap, password.New, func(c *password.Config, o Options) {
+			c.MountPath, c.Logger = o.MountPath, o.Logger
+		}),
 	}
 }
 
-// build avoids an interface that holds a nil pointer.
-func build[C any, M api.AuthMethod](err error, make func(C) (M, error), c C) (api.AuthMethod, error) {
-	if err != nil {
-		return nil, err
+// defaultMount is where a method is mounted unless said otherwise.
+func defaultMount(name string) string {
+	if name == "github_actions" || name == "gitlab" {
+		name = "jwt"
 	}
-	m, err := make(c)
-	if err != nil {
-		return nil, err
+	return "auth/" + name
+}
+
+// entry makes a method's constructor of its decoder, its New and what it wants of the options.
+func entry[C any, M api.AuthMethod](decode func(map[string]any) (C, error), build func(C) (M, error), fill func(*C, Options)) constructor {
+	return withEnv(func(m map[string]any, _ func(string) string) (C, error) { return decode(m) }, build, fill)
+}
+
+// withEnv is entry for a decoder that reads the environment too.
+func withEnv[C any, M api.AuthMethod](decode func(map[string]any, func(string) string) (C, error), build func(C) (M, error), fill func(*C, Options)) constructor {
+	return func(settings map[string]any, o Options) (api.AuthMethod, error) {
+		c, err := decode(settings, o.Env)
+		if err != nil {
+			return nil, err
+		}
+		fill(&c, o)
+		m, err := build(c)
+		if err != nil { // not an interface that holds a nil pointer
+			return nil, err
+		}
+		return m, nil
 	}
-	return m, nil
 }
 
 // New makes the method called name from its settings. All problems of the
@@ -68,7 +110,7 @@ func New(name string, settings map[string]any, o Options) (api.AuthMethod, error
 		o.Env = func(string) string { return "" }
 	}
 	if o.MountPath == "" {
-		o.MountPath = "auth/" + strings.ToLower(name)
+		o.MountPath = defaultMount(strings.ToLower(name))
 	}
 	o.MountPath = strings.Trim(o.MountPath, "/")
 	if o.Logger == nil {
