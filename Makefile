@@ -1,0 +1,95 @@
+# make help lists the targets. Needs Go and make; everything else is fetched
+# through Go's own module cache, at the versions pinned here and in testdata/vault.
+
+GO            ?= go
+VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS       := -s -w -X main.version=$(VERSION)
+BUILD         := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+MAX_BYTES     := 25000000
+FUZZTIME      ?= 20s
+PLATFORMS     := windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The race detector needs a C compiler: on where there is one.
+RACE := $(shell command -v $$($(GO) env CC) >/dev/null 2>&1 && echo -race)
+
+# Parts of the tests that must not be skipped (see internal/vaulttest). make test
+# builds Vault, so there it always belongs to them.
+ENVEXEC_TEST_REQUIRE ?= vault
+export ENVEXEC_TEST_REQUIRE
+
+VAULT_PACKAGE  := github.com/hashicorp/vault
+PLUGIN_PACKAGE := github.com/hashicorp/vault/plugins/database/postgresql/postgresql-database-plugin
+VAULT_MODULE   := testdata/vault/go.mod testdata/vault/go.sum
+VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
+WITH_PROGRESS  := sh testdata/vault/progress.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help build vault vault-postgres demo test integration bench budget lint fmt fmt-check cross fuzz check clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/envexec, static and stripped
+	@mkdir -p bin
+	$(BUILD) -o bin/envexec .
+
+vault: $(if $(FULL),bin/vault-full,bin/vault) ## bin/vault for tests and demo: VAULT_BIN, PATH, or built (6 minutes once); FULL=1: all engines (11)
+	$(if $(FULL),@ln -sf vault-full bin/vault)
+
+ifneq ($(VAULT_FOUND),)
+bin/vault bin/vault-full: $(VAULT_FOUND)
+	@mkdir -p bin
+	@ln -sf '$(abspath $(VAULT_FOUND))' $@
+	@echo "$@: using $(VAULT_FOUND)"
+else
+bin/vault: $(VAULT_MODULE)
+	@$(WITH_PROGRESS) 'Vault (about 6 minutes on 2 cores, once)' $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w' -tags minimal -o ../../bin/vault $(VAULT_PACKAGE)
+
+bin/vault-full: $(VAULT_MODULE)
+	@$(WITH_PROGRESS) 'Vault with every engine (about 11 minutes on 2 cores, once)' $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/vault-full $(VAULT_PACKAGE)
+endif
+
+vault-postgres: bin/plugins/postgresql-database-plugin ## Vault's PostgreSQL plugin, which a minimal Vault lacks
+
+bin/plugins/postgresql-database-plugin: $(VAULT_MODULE)
+	@$(WITH_PROGRESS) "Vault's PostgreSQL plugin" env CGO_ENABLED=0 $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$@ $(PLUGIN_PACKAGE)
+
+demo: build vault ## the main job on a real Vault, narrated; ends by itself
+	@$(GO) run -buildvcs=false ./demo
+
+test: vault ## all tests that need no root and no extra package, with a real Vault
+	$(GO) test $(RACE) -timeout 20m ./...
+
+integration: build vault vault-postgres ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
+	@sh testdata/parts.sh
+	$(GO) test -count=1 -timeout 40m ./conformance/... ./internal/vaulttest/...
+
+bench: build vault ## measure against vault agent and write docs/benchmarks.md
+	@$(GO) run -buildvcs=false ./bench -out docs/benchmarks.md
+
+budget: build ## fail when the binary is larger than it may be
+	@size=$$(wc -c < bin/envexec); echo "bin/envexec: $$size bytes of $(MAX_BYTES)"; test $$size -le $(MAX_BYTES)
+
+lint: ## golangci-lint, at its pinned version
+	$(GO) run $(GOLANGCI_LINT) run ./...
+
+fmt: ## format the code
+	gofmt -s -w $$(git ls-files '*.go')
+
+fmt-check:
+	@test -z "$$(gofmt -s -l $$(git ls-files '*.go') | tee /dev/stderr)"
+
+cross: ## build and vet for the other platforms
+	@set -e; for p in $(PLATFORMS); do echo "cross $$p"; \
+	  export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
+	  $(GO) build -o /dev/null . && $(GO) vet ./...; done
+
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@set -e; grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func /:/' | while IFS=: read -r file name; do \
+	  echo "fuzz $$name"; $(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")"; done
+
+check: fmt-check cross lint budget ## what must pass before the tests
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,18 @@
+#!/bin/sh
+# parts.sh: say which real parts the integration tests will find on this machine.
+part() { # part NAME WHAT-IS-SKIPPED COMMAND…
+	name=$1 what=$2
+	shift 2
+	if "$@" >/dev/null 2>&1; then
+		echo "integration: $name found"
+	else
+		echo "integration: $name missing, skipped: $what"
+	fi
+}
+has() { command -v "$1"; }
+part postgres 'dynamic database credentials' sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'
+part docker 'container tests' docker info
+part systemd 'unit tests' sh -c 'test -d /run/systemd/system || command -v systemd'
+part tini 'comparison with tini' has tini
+part dumb-init 'comparison with dumb-init' has dumb-init
+part root 'PID namespaces, --user' sh -c 'test "$(id -u)" = 0'
