@@ -310,12 +310,13 @@ func (s *Server) Restart(t T) {
 // Seal seals the server; it then answers 503.
 func (s *Server) Seal(t T) {
 	t.Helper()
-	if s.unseal == "" { // a development server prints its key, somewhat after it is ready
+	// A development server prints its key somewhat after it is ready.
+	for end := time.Now().Add(startLimit); s.unseal == ""; time.Sleep(pollEvery) {
 		_, after, _ := strings.Cut(s.log(), "Unseal Key: ")
 		s.unseal, _, _ = strings.Cut(after, "\n")
-	}
-	if s.unseal == "" {
-		t.Fatalf("seal vault: the key to unseal it is not known")
+		if time.Now().After(end) {
+			t.Fatalf("seal vault: the key to unseal it was not printed")
+		}
 	}
 	if err := s.client.Sys().Seal(); err != nil {
 		t.Fatalf("seal vault: %v", err)
