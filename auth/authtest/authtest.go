@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +28,8 @@ type Subject struct {
 	Rotate func()
 	// Spoil makes the credentials bad for Check without the method being told, as a revocation does. Required.
 	Spoil func()
+	// Given: the method looks a given token up, it makes none.
+	Given bool
 	// Secrets must not be in any error or log.
 	Secrets []string
 }
@@ -207,20 +211,14 @@ func expiry(t *testing.T, b *bench) {
 	got, stop := b.session(t, nil)
 	b.take(t, got)
 	for range 2 {
-		if b.lookup() {
-			break // a given token stays the same
+		if b.Given {
+			break // it stays the same
 		}
 		b.take(t, got)
 	}
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
-}
-
-// lookup: the method looks a given token up, it makes none.
-func (b *bench) lookup() bool {
-	_, ok := b.Method.(interface{ Given() })
-	return ok
 }
 
 func rotation(t *testing.T, b *bench) {
@@ -316,3 +314,31 @@ func sealed(t *testing.T, b *bench) {
 
 // requestClientCert makes a server ask for a certificate it does not check.
 func requestClientCert() *tls.Config { return &tls.Config{ClientAuth: tls.RequestClientCert} }
+
+// WriteFile replaces a credential file at once, as a careful writer does.
+func WriteFile(t *testing.T, path, text string) {
+	t.Helper()
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Value is a string two goroutines share.
+type Value struct{ v atomic.Value }
+
+// NewValue holds s.
+func NewValue(s string) *Value {
+	v := &Value{}
+	v.Set(s)
+	return v
+}
+
+// Get returns the string.
+func (v *Value) Get() string { return v.v.Load().(string) } //nolint:forcetypeassert // only Set stores
+
+// Set replaces the string.
+func (v *Value) Set(s string) { v.v.Store(s) }

@@ -129,7 +129,11 @@ func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		v.mu.Lock()
 		v.errs = append(v.errs, err.Error())
 		v.mu.Unlock()
-		refuse(w, http.StatusForbidden, "permission denied: "+string(raw)+" "+req.Token) // an indiscreet server
+		what := "permission denied"
+		if strings.HasSuffix(req.Path, "lookup-self") {
+			what = "invalid token"
+		}
+		refuse(w, http.StatusForbidden, what+": "+string(raw)+" "+req.Token) // an indiscreet server
 		return
 	}
 	answer := map[string]any{"auth": map[string]any{
