@@ -30,6 +30,12 @@ type Config struct {
 	SlowAfter        time.Duration // a request this old makes room for others; 2s
 	OverlapLimit     time.Duration // how long a lease replaced under the same login is kept alive; 10m
 
+	// Cache keeps answers over a restart; nil = nothing is kept. With it, Get falls
+	// back to an answer of an earlier life when Vault does not answer.
+	Cache         Cache
+	CacheMaxAge   time.Duration // older answers are not used; 24h
+	FallbackAfter time.Duration // a Vault that is silent for so long does not answer; 2s
+
 	// OnInvalidToken is told of a token Vault no longer knows, once per token.
 	// It must not block.
 	OnInvalidToken func(secret.Token)
@@ -59,6 +65,8 @@ func (c Config) complete() (Config, error) {
 		{"MaxBackoff", &c.MaxBackoff, time.Minute},
 		{"RequestTimeout", &c.RequestTimeout, time.Minute},
 		{"SlowAfter", &c.SlowAfter, 2 * time.Second},
+		{"CacheMaxAge", &c.CacheMaxAge, 24 * time.Hour},
+		{"FallbackAfter", &c.FallbackAfter, 2 * time.Second},
 		{"OverlapLimit", &c.OverlapLimit, 10 * time.Minute},
 	} {
 		switch {

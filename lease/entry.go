@@ -37,6 +37,10 @@ type entry struct {
 	refuse error         // the last fetch was refused, for good as far as we can tell
 	err    error         // the last failure of any kind; nil after success
 
+	restored bool          // value is of an earlier life
+	born     time.Duration // when it was first asked for
+	savedAt  time.Duration // when its record was last marked for the cache
+
 	fetchAt, renewAt   time.Duration // when each is due; never = not at all
 	fetchFails, rFails int           // failures in a row
 	lease              lease

@@ -95,7 +95,7 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 		e.token = f.tok
 	}
 	recovered := e.err != nil
-	e.refuse, e.err, e.fetchFails, e.rFails = nil, nil, 0, 0
+	e.refuse, e.err, e.fetchFails, e.rFails, e.restored = nil, nil, 0, 0, false
 	s.plan.fetched(e, sec, a, f.asked, now)
 	if bound(sec) && sec.Epoch < s.token.Epoch {
 		e.wanted = true // a login came while we were away
@@ -107,6 +107,7 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 	} else {
 		e.stale = 0
 	}
+	s.mark(e, changed, now)
 	for _, w := range e.readers {
 		w.moved(e, old, changed)
 	}
@@ -169,6 +170,9 @@ func (s *Store) failed(f *flight, err error) func() {
 	e.err = why.err
 	e.fetchFails++
 	limit := patience(e.lease.end, now)
+	if why.kind == transient && silent(why) {
+		s.fallBack(e, why.err)
+	}
 	switch why.kind {
 	case uncertain:
 		e.refuse = why.err

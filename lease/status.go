@@ -15,6 +15,7 @@ type EntryStatus struct {
 	EndsIn   time.Duration // until its lease or certificate ends; 0 = it has no end
 	Epoch    uint64        // the login it depends on; 0 = none
 	Version  int           // KV v2
+	Restored bool          // the value is the sealed cache's
 	Failures int           // in a row
 	Error    string        // the last failure; "" after success
 }
@@ -33,7 +34,7 @@ func (s *Store) Status() []EntryStatus {
 }
 
 func (e *entry) status(now time.Duration) EntryStatus {
-	st := EntryStatus{Request: e.req.String(), NextIn: -1, Epoch: e.epoch(), Failures: max(e.fetchFails, e.rFails)}
+	st := EntryStatus{Request: e.req.String(), NextIn: -1, Epoch: e.epoch(), Restored: e.restored, Failures: max(e.fetchFails, e.rFails)}
 	if e.at != never && e.phase != parked {
 		st.NextIn = max(e.at-now, 0)
 	}

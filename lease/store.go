@@ -39,6 +39,7 @@ type Store struct {
 	lanes   lanes
 	armed   time.Duration // when the scheduler looks again
 	quiet   grumble
+	shelf   *shelf // nil without a cache
 	readers []*Watcher
 }
 
@@ -64,6 +65,7 @@ func New(cfg Config) (*Store, error) {
 		old:     map[*entry]struct{}{},
 		lanes:   lanes{max: cfg.MaxConcurrent},
 		armed:   never,
+		shelf:   newShelf(cfg.Cache, cfg.CacheMaxAge),
 	}, nil
 }
 
@@ -80,6 +82,9 @@ func (s *Store) Run(ctx context.Context) error {
 	defer close(s.done)
 	defer s.workers.Wait()
 
+	if s.shelf != nil {
+		s.workers.Go(func() { s.saver(ctx) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

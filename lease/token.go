@@ -18,6 +18,9 @@ func (s *Store) WriteToken(_ context.Context, t secret.Token) error {
 	}
 	now := s.now()
 	s.token, s.tokenAt = &t, now
+	if s.shelf != nil {
+		s.shelf.down = false
+	}
 	for _, e := range s.entries {
 		switch {
 		case e.value == nil && errors.Is(e.refuse, ErrUncertain): // only its reader may send it again

@@ -64,6 +64,8 @@ func (w *Watcher) Get(ctx context.Context, req secret.Request) (*secret.Secret, 
 		}
 		select {
 		case <-wait:
+		case <-w.s.fallbackTimer(e):
+			w.s.giveUpWaiting(e)
 		case <-w.s.done:
 			return nil, fmt.Errorf("%s: %w", req, ErrClosed)
 		case <-ctx.Done():
@@ -96,8 +98,15 @@ func (w *Watcher) want(req secret.Request) *entry {
 		return e
 	}
 	if e = s.entries[key]; e == nil {
-		e = &entry{key: key, req: req, place: -1, fetchAt: s.now(), renewAt: never}
+		now := s.now()
+		e = &entry{key: key, req: req, place: -1, born: now, fetchAt: now, renewAt: never}
 		s.entries[key] = e
+		if s.shelf != nil {
+			s.reuse(e)
+			if s.shelf.down {
+				s.fallBack(e, errSilent)
+			}
+		}
 		s.requeue(e)
 		s.rearm()
 	}
