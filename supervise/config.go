@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/envexec/envexec/internal/systemd"
 	"github.com/envexec/envexec/signals"
 )
 
@@ -79,6 +80,7 @@ type Config struct {
 
 	OnChange     Policy         // default Restart
 	ChangeSignal syscall.Signal // for Signal; default HUP
+	ExitCode     int            // for Exit: the status then; negative = the program's own
 	Hook         []string       // command for Hook, run with the Generation's environment
 	HookTimeout  time.Duration  // default 30s, then it is killed
 
@@ -91,6 +93,10 @@ type Config struct {
 	SignalMap     signals.Map               // rewriting of signals from outside
 	SignalGroup   bool                      // forward to the program's group instead of the program
 	Taken         map[syscall.Signal]func() // signals that are ours: the func is called, it must not block, and nothing is forwarded
+	KeepEnv       []string                  // variables of a service manager that the program is to see all the same
+	Manager       systemd.Environment       // what the service manager told us; see systemd.Read
+	StartExtend   time.Duration             // how long a slow start is excused to the service manager; default 10m, negative = 0
+	Sockets       []Socket                  // held for the program
 	NoSubreaper   bool                      // do not adopt orphans when we are not PID 1
 	NoParentDeath bool                      // do not send TERM to the program when we are killed
 	Signals       *Signals                  // caught early by the caller; nil = Run catches them itself
@@ -140,6 +146,7 @@ func (c *Config) fill() {
 	orDefault(&c.Quiet, 500*time.Millisecond)
 	orDefault(&c.QuietMax, 5*time.Second)
 	orDefault(&c.MinUptime, 10*time.Second)
+	orDefault(&c.StartExtend, 10*time.Minute)
 	c.Crash.fill()
 	c.Ready.fill()
 	if c.OnChange == Inherit {
@@ -180,5 +187,5 @@ func (c *Config) check() error {
 	if c.QuietMax < c.Quiet {
 		bad("maximum quiet period %v is shorter than the quiet period %v", c.QuietMax, c.Quiet)
 	}
-	return errors.Join(append(errs, c.Crash.check(), c.Ready.check(c), c.checkPlan())...)
+	return errors.Join(append(errs, c.Crash.check(), c.Ready.check(c), c.checkSockets(), c.checkPlan())...)
 }

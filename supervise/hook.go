@@ -7,9 +7,9 @@ import (
 
 // hook runs the hook command with the new environment; evHooked follows.
 func (s *Supervisor) hook(ctx context.Context, a action) {
-	sp := s.spec(s.gens[a.generation])
-	sp.argv, sp.foreground = s.cfg.Hook, false
-	sp.env = append(sp.env[:len(sp.env):len(sp.env)], "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
+	g := s.gens[a.generation]
+	sp := s.besides(&running{env: s.environment(g, s.running[a.child])}, s.cfg.Hook)
+	sp.env = append(sp.env, "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.HookTimeout)
 		defer cancel()

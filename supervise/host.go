@@ -23,6 +23,7 @@ type spec struct {
 	env        []string
 	dir        string
 	files      []uintptr // become 0, 1, 2, …
+	staged     bool      // sockets are among them: LISTEN_PID is needed
 	user       *User
 	foreground bool // give it the terminal
 	deathSig   bool // TERM when we are killed

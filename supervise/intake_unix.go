@@ -16,3 +16,12 @@ func isContinue(sig syscall.Signal) bool { return sig == syscall.SIGCONT }
 const killSignal = syscall.SIGKILL
 
 func isGone(err error) bool { return errors.Is(err, syscall.ESRCH) }
+
+// sameGroup reports whether process pid belongs to the group of the program leader.
+func sameGroup(leader, pid int) bool {
+	if pid <= 0 {
+		return false
+	}
+	group, err := syscall.Getpgid(pid)
+	return pid == leader || err == nil && group == leader
+}

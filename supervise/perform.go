@@ -3,8 +3,11 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"syscall"
 
+	"github.com/envexec/envexec/internal/systemd"
 	"github.com/envexec/envexec/signals"
 )
 
@@ -125,20 +128,53 @@ func (s *Supervisor) start(r *running, g Generation, write bool) (process, error
 	if r.ctx.Err() != nil {
 		return nil, errAborted
 	}
-	sp := s.spec(g)
+	child, err := s.equip(r)
+	if err != nil {
+		return nil, err
+	}
+	r.env = s.environment(g, r)
+	sp := spec{
+		path: s.path, argv: s.cfg.Command, env: r.env, dir: s.dir, user: s.cfg.User,
+		files: s.descriptors(child), staged: len(s.sockets) > 0,
+		foreground: s.cfg.tty.owned(), deathSig: !s.cfg.NoParentDeath,
+	}
 	var proc process
-	var err error
 	s.cfg.tty.fork(func() { proc, err = s.cfg.host.start(sp) })
+	if child != nil {
+		_ = child.Close()
+	}
+	if err != nil {
+		r.release()
+	}
 	return proc, err
 }
 
-func (s *Supervisor) spec(g Generation) spec {
-	return spec{
-		path: s.path, argv: s.cfg.Command, env: g.Env, dir: s.dir, user: s.cfg.User,
-		files: []uintptr{
-			fileDescriptor(s.cfg.Stdin, stdHandle(0)), fileDescriptor(s.cfg.Stdout, stdHandle(1)), fileDescriptor(s.cfg.Stderr, stdHandle(2)),
-		},
-		foreground: s.cfg.tty.owned(), deathSig: !s.cfg.NoParentDeath,
+// equip opens what child r proves its readiness with, and returns its end of the pipe.
+func (s *Supervisor) equip(r *running) (child *os.File, err error) {
+	if s.cfg.Ready.Kind == ReadyNotify || s.mgr.Enabled() {
+		r.notify, err = systemd.Listen()
+		if err != nil {
+			return nil, fmt.Errorf("open the program's notification socket: %w", err)
+		}
+	}
+	if s.cfg.Ready.Kind == ReadyFD {
+		r.readyPipe, child, err = os.Pipe()
+	}
+	if err != nil {
+		r.release()
+		return nil, fmt.Errorf("open the program's readiness pipe: %w", err)
+	}
+	return child, nil
+}
+
+// release ends everything that is only about child r but its process.
+func (r *running) release() {
+	r.cancel()
+	if r.notify != nil {
+		r.notify.Close()
+	}
+	if r.readyPipe != nil {
+		_ = r.readyPipe.Close()
 	}
 }
 
@@ -153,13 +189,25 @@ func (s *Supervisor) follow(r *running, proc process) {
 func (s *Supervisor) take(ctx context.Context, n news) {
 	r := s.running[n.event.child]
 	switch {
+	case n.call != nil:
+		n.call()
+		return
+	case n.message != nil:
+		if r == nil {
+			n.message.CloseFDs()
+			return
+		}
+		s.notified(ctx, r, *n.message)
+		return
 	case n.stopped != 0:
 		s.cfg.tty.suspend(n.proc, n.stopped)
 		return
 	case r == nil && n.event.child != 0:
 		return
 	case n.event.kind == evSpawned:
-		r.proc = n.proc
+		r.proc, r.pid = n.proc, n.proc.pid()
+		s.listenTo(r)
+		s.watchReady(r)
 		s.log.Info("program started", "pid", r.proc.pid(), "generation", r.generation)
 		if s.cfg.Trace.Started != nil {
 			s.cfg.Trace.Started(r.proc.pid(), r.generation)
@@ -167,13 +215,30 @@ func (s *Supervisor) take(ctx context.Context, n news) {
 	case n.event.kind == evExit:
 		s.exited(ctx, r, n.event.status)
 	case n.event.kind == evSpawnFailed:
-		r.cancel()
+		r.release()
 		delete(s.running, r.child)
 	case n.event.kind == evGone:
 		r.proc.reap()
+		r.release()
 		delete(s.running, r.child)
 	}
 	s.step(ctx, n.event)
+}
+
+// listenTo receives what the program says to NOTIFY_SOCKET.
+func (s *Supervisor) listenTo(r *running) {
+	if r.notify == nil {
+		return
+	}
+	s.wg.Go(func() {
+		for {
+			m, err := r.notify.Receive()
+			if err != nil {
+				return
+			}
+			s.post(news{event: event{child: r.child}, message: &m})
+		}
+	})
 }
 
 // exited cleans up after an ended program; evGone follows.
@@ -197,6 +262,7 @@ func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 }
 
 func (s *Supervisor) ready(a action, r *running) {
+	s.tellReady()
 	if r != nil && r.proc != nil && s.cfg.Trace.Ready != nil {
 		s.cfg.Trace.Ready(r.proc.pid(), a.generation)
 	}

@@ -178,3 +178,5 @@ func startError(program string, err error) error {
 	}
 	return se
 }
+
+func sameGroup(leader, pid int) bool { return leader == pid }

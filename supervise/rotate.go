@@ -143,6 +143,7 @@ func (m *machine) apply(now time.Time, c change) {
 		m.next = m.newChild(c.generation, Overlap)
 	case Exit:
 		m.log(slog.LevelInfo, "ending because secrets changed", "generation", c.generation)
+		m.exits = true
 		m.beginStop(now, 0, m.cfg.StopTimeout)
 	default:
 		m.previous, m.goal = m.goal, c.generation

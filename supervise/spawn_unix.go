@@ -60,18 +60,27 @@ func (h *unixHost) close() {
 	<-h.ended
 }
 
-func (h *unixHost) start(s spec) (process, error) {
+func (h *unixHost) forkOn(s spec) (int, error) {
 	r := spawnRequest{spec: s, done: make(chan spawned, 1)}
 	h.requests <- r
 	got := <-r.done
-	if got.err != nil {
-		return nil, startError(s.argv[0], got.err)
+	return got.pid, got.err
+}
+
+func (h *unixHost) start(s spec) (process, error) {
+	fork := h.forkOn
+	if s.staged {
+		fork = h.startStaged
+	}
+	pid, err := fork(s)
+	if err != nil {
+		return nil, startError(s.argv[0], err)
 	}
 	// So that no mount stays pinned by a process that needs no directory.
 	if s.dir != "" && !s.stays {
 		h.moved.Do(func() { _ = os.Chdir("/") })
 	}
-	return &unixProcess{id: got.pid, host: h}, nil
+	return &unixProcess{id: pid, host: h}, nil
 }
 
 func fork(s spec) (int, error) {

@@ -147,6 +147,7 @@ type machine struct {
 	ends      []time.Time // for the start limit
 	rotations []time.Time // for the budget
 
+	exits  bool // policy Exit has ended it
 	result Status
 	err    error
 	out    []action

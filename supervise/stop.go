@@ -85,6 +85,9 @@ func (m *machine) finishIfEmpty() {
 		return
 	}
 	m.state = done
+	if m.exits && m.cfg.ExitCode >= 0 {
+		m.result = Status{Code: m.cfg.ExitCode}
+	}
 	m.do(action{kind: doFinish, status: m.result, err: m.err})
 }
 

@@ -3,11 +3,14 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/envexec/envexec/internal/systemd"
 	"github.com/envexec/envexec/signals"
 )
 
@@ -28,6 +31,11 @@ type Supervisor struct {
 	running  map[uint64]*running
 	settled  chan uint64
 	finished *action
+
+	sockets   []held
+	listening bool
+	mgr       manager
+	null      *os.File // standard input of what runs beside the program
 }
 
 // running is what the supervisor holds for one child.
@@ -37,6 +45,10 @@ type running struct {
 	cancel     context.CancelFunc // gives up the launch, later the readiness probes
 	ctx        context.Context    //nolint:containedctx // lives exactly as long as the child
 	proc       process            // nil while launching
+	pid        int
+	env        []string
+	notify     *systemd.Receiver // nil: the program gets no NOTIFY_SOCKET
+	readyPipe  *os.File          // our end; nil without
 }
 
 // news is an event with what only the supervisor itself needs to know.
@@ -44,6 +56,8 @@ type news struct {
 	event   event
 	proc    process
 	stopped syscall.Signal // job control stopped proc; there is no event then
+	call    func()         // to be run on the loop; there is no event then
+	message *systemd.Message
 }
 
 // New checks cfg, finds the program and returns a Supervisor. All problems are
@@ -93,22 +107,51 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 	if s.cfg.tty == nil {
 		s.cfg.tty = newTerminal()
 	}
+	defer close(s.settled)
 	defer s.cfg.host.close()
 	defer s.cfg.tty.reclaim()
-	defer close(s.settled)
+	if err := s.open(); err != nil {
+		return Status{}, err
+	}
+	defer s.close()
 	s.loop(ctx, gens, sigs)
 	close(s.quit)
 	for _, r := range s.running {
-		r.cancel()
+		r.release()
 	}
 	s.wg.Wait()
 	return s.finished.status, s.finished.err
+}
+
+// open gets hold of what all programs share.
+func (s *Supervisor) open() error {
+	var err error
+	if s.null, err = os.Open(os.DevNull); err != nil {
+		return fmt.Errorf("open %s: %w", os.DevNull, err)
+	}
+	if err := s.Listen(); err != nil {
+		_ = s.null.Close()
+		return err
+	}
+	s.greet()
+	return nil
+}
+
+func (s *Supervisor) close() {
+	s.closeSockets()
+	_ = s.null.Close()
 }
 
 func (s *Supervisor) loop(ctx context.Context, gens <-chan Generation, sigs *Signals) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	ended := ctx.Done()
+	var beat <-chan time.Time
+	if d := s.beat(); d > 0 {
+		ticker := time.NewTicker(d)
+		defer ticker.Stop()
+		beat = ticker.C
+	}
 	for s.finished == nil {
 		s.arm(timer)
 		select {
@@ -133,6 +176,8 @@ func (s *Supervisor) loop(ctx context.Context, gens <-chan Generation, sigs *Sig
 			s.take(ctx, n)
 		case <-timer.C:
 			s.step(ctx, event{kind: evTick})
+		case <-beat:
+			s.onBeat()
 		case <-ended:
 			ended = nil
 			s.stopForContext(ctx)
@@ -167,6 +212,10 @@ func (s *Supervisor) step(ctx context.Context, e event) {
 	for _, a := range actions {
 		s.perform(ctx, a)
 	}
+	if before != s.m.state {
+		s.tellState()
+	}
+	s.endReloads()
 }
 
 func (s *Supervisor) usable(id uint64) bool {
@@ -186,7 +235,20 @@ func (s *Supervisor) receive(ctx context.Context, g Generation) {
 		}
 	}
 	s.changed = union(s.changed, g.Changed)
-	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: g.Policy, deadline: g.Deadline})
+	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: s.possible(g.Policy), deadline: g.Deadline})
+}
+
+// possible replaces a policy that cannot work by the nearest one that does.
+func (s *Supervisor) possible(p Policy) Policy {
+	switch {
+	case p == Overlap && !s.cfg.Ready.proves():
+		s.log.Warn("restarting instead of overlapping", "error", errNoProof(s.cfg.Ready.Kind).Error())
+		return Restart
+	case p == Hook && len(s.cfg.Hook) == 0:
+		s.log.Warn("restarting instead of running a hook: no hook command named")
+		return Restart
+	}
+	return p
 }
 
 // needed reports whether the machine may still ask for a Generation.
