@@ -1,0 +1,2 @@
+// Package shared caches answers between callers.
+package shared

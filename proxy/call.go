@@ -1,0 +1,155 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/envexec/envexec/lease/shared"
+	"github.com/envexec/envexec/secret"
+)
+
+// Headers of Vault's protocol, in canonical form: they index http.Header directly.
+const (
+	headerToken     = "X-Vault-Token"
+	headerNamespace = "X-Vault-Namespace"
+	headerRequest   = "X-Vault-Request"
+	headerWrapTTL   = "X-Vault-Wrap-Ttl"
+	headerIndex     = "X-Vault-Index"
+	headerForward   = "X-Vault-Forward"
+	headerStale     = "X-Vault-Inconsistent"
+)
+
+// maxReplay is the largest body that is kept to be sent again.
+const maxReplay = 64 << 10
+
+// call is one request on its way to Vault.
+type call struct {
+	path, query string // as the client wrote them
+
+	token  string        // what Vault will see; "" = none
+	own    *secret.Token // token is the session's
+	child  bool          // the client only showed the child's bearer
+	ns     string        // namespace from the headers, without slashes at its ends
+	body   []byte        // the whole body when kept
+	kept   bool          // body is whole: the request can be sent again
+	flight *shared.Flight
+	change *shared.Change // what the request may make stale
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call { return ctx.Value(callKey{}).(*call) }
+
+// refusal is our own answer instead of Vault's.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// identify finds out who calls: the token Vault will see and the namespace.
+// The request's headers are changed accordingly.
+func (p *Proxy) identify(r *http.Request, l *Listener) (*call, error) {
+	c := &call{path: r.URL.Path, query: r.URL.RawQuery}
+	c.namespace(r, l.Namespace, p.cfg.PrependNamespace)
+	shown := callerToken(r.Header)
+	child := p.cfg.Child
+	switch {
+	case child != nil && shown != "" && same(shown, child.Token.Reveal()):
+		c.child = true
+		if err := child.allows(r, c.ns); err != nil {
+			return nil, err
+		}
+	case p.cfg.Lend == LendAlways, p.cfg.Lend == LendMissing && shown == "":
+	default:
+		c.token, c.own = shown, p.session.owns(shown)
+		return c, nil
+	}
+	token, err := p.session.token(r.Context())
+	if err != nil {
+		return nil, &refusal{http.StatusServiceUnavailable, "no login yet"}
+	}
+	c.token, c.own = token.ID.Reveal(), token
+	delete(r.Header, "Authorization")
+	r.Header[headerToken] = []string{c.token}
+	return c, nil
+}
+
+// callerToken reads the two ways a token is shown; Vault prefers the first.
+func callerToken(h http.Header) string {
+	if v := h[headerToken]; len(v) > 0 && v[0] != "" {
+		return v[0]
+	}
+	for _, v := range h["Authorization"] {
+		if rest, ok := strings.CutPrefix(v, "Bearer "); ok {
+			return strings.TrimSpace(rest)
+		}
+	}
+	return ""
+}
+
+// namespace settles the namespace header.
+func (c *call) namespace(r *http.Request, fixed, prepend string) {
+	if v := r.Header[headerNamespace]; len(v) > 0 {
+		c.ns = strings.Trim(v[0], "/")
+	}
+	if fixed == "" && prepend == "" {
+		return
+	}
+	switch {
+	case fixed != "":
+		c.ns = fixed
+	case c.ns == "":
+		c.ns = prepend
+	default:
+		c.ns = prepend + "/" + c.ns
+	}
+	r.Header[headerNamespace] = []string{c.ns}
+}
+
+// keepBody reads a body of at most maxReplay bytes so that it can be looked at and sent again.
+func (c *call) keepBody(r *http.Request) error {
+	switch {
+	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
+		c.kept = true
+		return nil
+	case r.ContentLength > maxReplay:
+		return nil
+	case r.ContentLength > 0:
+		c.body = make([]byte, r.ContentLength)
+		if _, err := io.ReadFull(r.Body, c.body); err != nil {
+			return bodyError(err)
+		}
+	default:
+		read, err := io.ReadAll(io.LimitReader(r.Body, maxReplay+1))
+		if err != nil {
+			return bodyError(err)
+		}
+		if len(read) > maxReplay {
+			r.Body = struct {
+				io.Reader
+				io.Closer
+			}{io.MultiReader(bytes.NewReader(read), r.Body), r.Body}
+			return nil
+		}
+		c.body = read
+	}
+	c.kept = true
+	r.Body, r.ContentLength = http.NoBody, int64(len(c.body))
+	if len(c.body) > 0 {
+		r.Body = io.NopCloser(bytes.NewReader(c.body))
+	}
+	return nil
+}
+
+func bodyError(err error) error {
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return &refusal{http.StatusRequestEntityTooLarge, "request body is too large"}
+	}
+	return &refusal{http.StatusBadRequest, "request body cannot be read"}
+}

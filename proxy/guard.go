@@ -1,0 +1,69 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+)
+
+// gate is one listener's handler: who gets in, and to what.
+type gate struct {
+	proxy *Proxy
+	l     *Listener
+	admin bool // the admin endpoints are answered here
+	vault bool // requests for Vault are
+}
+
+func (p *Proxy) newGate(l *Listener, adminElsewhere bool) *gate {
+	return &gate{
+		proxy: p, l: l,
+		vault: l.Role == RoleDefault || l.Role == RoleProxyOnly,
+		admin: l.Role == RoleAdmin || l.Role == RoleDefault && !adminElsewhere,
+	}
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if len(r.URL.Path) == 0 || r.Method == http.MethodConnect {
+		refuse(w, &refusal{http.StatusMethodNotAllowed, "method is not supported"})
+		return
+	}
+	name, ours := ownPath(r.URL.Path)
+	if ours && (g.l.Role != RoleProxyOnly) && g.health(w, r, name) {
+		return
+	}
+	if v := r.Header[headerRequest]; g.l.RequireHeader && (len(v) != 1 || v[0] != "true") {
+		refuse(w, &refusal{http.StatusPreconditionFailed, "the listener's guard refuses this request"})
+		return
+	}
+	if ours && g.own(w, r, name) {
+		return
+	}
+	if !g.vault || ours && name != "live" && name != "ready" {
+		refuse(w, &refusal{http.StatusNotFound, "not found"})
+		return
+	}
+	if limit := g.l.MaxRequestSize; limit > 0 {
+		if r.ContentLength > limit {
+			refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
+	}
+	g.proxy.serve(w, r, g.l)
+}
+
+// ownPath says whether path is one of our own endpoints and which.
+func ownPath(path string) (name string, ours bool) {
+	if strings.HasPrefix(path, "/v1/") { // nearly all
+		return "", false
+	}
+	switch path {
+	case "/live", "/ready":
+		return path[1:], true
+	}
+	for _, prefix := range []string{"/proxy/v1/", "/agent/v1/"} {
+		if rest, ok := strings.CutPrefix(path, prefix); ok {
+			return rest, true
+		}
+	}
+	return "", false
+}

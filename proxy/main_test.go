@@ -1,0 +1,114 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/vault/api"
+	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a running proxy before a server.
+type rig struct {
+	*Proxy
+	url    string
+	client *http.Client
+}
+
+// start runs a proxy before the server at upstream; edit changes its configuration.
+func start(t *testing.T, upstream string, edit func(*Config)) *rig {
+	t.Helper()
+	settings := api.DefaultConfig()
+	settings.Address = upstream
+	client, err := api.NewClient(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.ClearToken()
+	client.ClearNamespace()
+	cfg := Config{Client: client, Listeners: []Listener{{Address: "127.0.0.1:0"}}, UserAgent: "envexec/test"}
+	if edit != nil {
+		edit(&cfg)
+	}
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Bind(); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{Proxy: p, url: p.Addresses()[0], client: &http.Client{
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 100},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- p.Run(ctx) }()
+	t.Cleanup(func() {
+		r.client.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	return r
+}
+
+// login hands the proxy a session's token.
+func (r *rig) login(id string, epoch uint64) {
+	_ = r.WriteToken(context.Background(), secret.Token{ID: secret.NewText(id), Epoch: epoch})
+}
+
+// answer is what a client got.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// ask sends one request; header pairs follow the body.
+func (r *rig) ask(t *testing.T, method, path, body string, header ...string) answer {
+	t.Helper()
+	return ask(t, r.client, method, r.url+path, body, header...)
+}
+
+func ask(t *testing.T, client *http.Client, method, url, body string, header ...string) answer {
+	t.Helper()
+	var reader io.Reader
+	if body != "" {
+		reader = strings.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, url, reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Add(header[i], header[i+1])
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	all, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(all)}
+}
+
+// serve starts a server of handler and returns its address.
+func serve(t *testing.T, handler http.HandlerFunc) string {
+	t.Helper()
+	s := httptest.NewServer(handler)
+	t.Cleanup(s.Close)
+	return s.URL
+}

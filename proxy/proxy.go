@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+
+	"github.com/envexec/envexec/lease/shared"
+	"github.com/envexec/envexec/secret"
+)
+
+// Proxy answers Vault clients. It is safe for concurrent use.
+type Proxy struct {
+	cfg       Config
+	log       *slog.Logger
+	upstream  *upstream
+	forwarder *httputil.ReverseProxy
+	session   session
+	states    states
+	cache     *shared.Cache // nil = none
+	metrics   http.Handler
+	stats     counters
+	buffers   buffers
+	quit      func()
+	upgraded  sync.WaitGroup // handlers that left their server
+
+	mu    sync.Mutex
+	doors []*door // bound listeners
+	tls   []*certificates
+}
+
+// New checks cfg; all problems are joined. It opens nothing.
+func New(cfg Config) (*Proxy, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, fmt.Errorf("configure proxy: %w", err)
+	}
+	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, states: states{mode: cfg.Inconsistent}}
+	p.session.first = make(chan struct{})
+	if p.upstream, err = newUpstream(&p.cfg); err != nil {
+		return nil, fmt.Errorf("configure proxy: %w", err)
+	}
+	if p.metrics == nil {
+		p.metrics = http.HandlerFunc(p.serveStats)
+	}
+	p.quit = sync.OnceFunc(func() {
+		if cfg.OnQuit != nil {
+			cfg.OnQuit()
+		}
+	})
+	if cfg.Cache != nil {
+		if p.cache, err = p.newCache(); err != nil {
+			return nil, fmt.Errorf("configure proxy: %w", err)
+		}
+	}
+	p.forwarder = p.newForwarder()
+	return p, nil
+}
+
+// WriteToken hands over the session's newest token. It never fails.
+func (p *Proxy) WriteToken(_ context.Context, t secret.Token) error {
+	p.session.set(t)
+	return nil
+}
+
+// Run serves until ctx ends, then lets running requests finish for Config.Drain.
+// It calls Bind unless that is done. The error is the first listener's that broke.
+func (p *Proxy) Run(ctx context.Context) error {
+	if err := p.Bind(); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	base, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+
+	p.mu.Lock()
+	doors := p.doors
+	p.doors = nil
+	p.mu.Unlock()
+	var all sync.WaitGroup
+	for _, d := range doors {
+		d.server.BaseContext = func(net.Listener) context.Context { return base }
+		all.Go(func() {
+			if err := d.serve(); !errors.Is(err, http.ErrServerClosed) {
+				stop(fmt.Errorf("serve %s: %w", d.listener.Address, err))
+			}
+		})
+	}
+	if p.cache != nil {
+		all.Go(func() { _ = p.cache.Run(ctx) })
+	}
+	<-ctx.Done()
+	p.drain(base, doors)
+	cut()
+	all.Wait()
+	p.upgraded.Wait()
+	p.upstream.idleCloser()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// drain closes the listeners, waits for what runs, then closes what is left.
+func (p *Proxy) drain(ctx context.Context, doors []*door) {
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, d := range doors {
+		all.Go(func() {
+			if d.server.Shutdown(ctx) != nil {
+				_ = d.server.Close()
+			}
+			d.remove()
+		})
+	}
+	all.Wait()
+}
+
+// serve answers one request that passed the guard.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, l *Listener) {
+	p.stats.requests.Add(1)
+	c, err := p.identify(r, l)
+	if err == nil && p.fromCache(w, r, c) {
+		return
+	}
+	if err == nil {
+		err = c.keepBody(r)
+	}
+	if err == nil {
+		err = p.guardSelf(r, c)
+	}
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	if len(r.Header["Upgrade"]) > 0 {
+		p.upgraded.Add(1)
+		defer p.upgraded.Done()
+	}
+	p.throughCache(w, r, c)
+}
+
+// buffers lends copy buffers to streams.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte {
+	if v, ok := b.pool.Get().(*[]byte); ok {
+		return *v
+	}
+	return make([]byte, 32<<10)
+}
+
+func (b *buffers) Put(v []byte) { b.pool.Put(&v) }
