@@ -59,7 +59,7 @@ func TestE1(t *testing.T) {
 
 // quickly runs a command whose output does not matter.
 func quickly(t testing.TB, c command) ending {
-	argv := c.place.command(t, envexec.argv(c.flags, c.args), append(cleanEnv(scratch), c.env...))
+	argv := c.place.command(t, envexec.argv(append([]string{"--log-level", "warn"}, c.flags...), c.args), append(cleanEnv(scratch), c.env...))
 	out, err := argv.CombinedOutput()
 	if argv.ProcessState == nil {
 		t.Errorf("run %v: %v", argv.Args, err)

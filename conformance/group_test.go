@@ -109,8 +109,8 @@ func TestG5(t *testing.T) {
 		p := start(t, command{
 			place: at, before: []string{"/bin/sh", "-c", `echo 400 >/proc/sys/kernel/pid_max; exec "$@"`, "sh"},
 			under: none, args: []string{"/bin/sh", "-c", fmt.Sprintf(`
-				%[1]s trap=HUP,INT,TERM,USR1,USR2,QUIT say=stranger forever { churn=20 } >%[2]s/stranger &
-				i=0; while [ $i -lt 200 ]; do %[3]s -- /bin/true || exit 1; i=$((i+1)); done
+				%[1]s trap=HUP,INT,TERM,USR1,USR2,QUIT say=stranger forever { churn=20 sleep=5ms } >%[2]s/stranger &
+				i=0; while [ $i -lt 60 ]; do %[3]s --log-level warn -- /bin/true || exit 1; i=$((i+1)); done
 				kill -0 $! && echo intact; kill -KILL $!; echo end`, fixture, dir, binary)},
 		})
 		p.line("intact")

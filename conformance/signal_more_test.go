@@ -82,7 +82,7 @@ func TestS17(t *testing.T) {
 		// The program's own child is in its group; "wait" mode reports how it ended, then the program ends.
 		p := start(t, command{
 			place: at, flags: []string{"--signal-group"},
-			args: program("trap=USR1", "spawn=wait", "{", "say=up", "wait", "}", "exit=4"),
+			args: program("trap=USR1", "spawn=wait", "{", "say=up", "exec=sleep 60", "}", "exit=4"),
 		})
 		p.line("up")
 		p.signal(syscall.SIGUSR1)
@@ -124,11 +124,14 @@ func TestS19(t *testing.T) {
 	t.Parallel()
 	vault := newVault(t)
 	p := start(t, command{
-		flags: []string{"--env", "VALUE=secret/data/app#value", "--refresh", "10ms", "--on-change", "none"},
+		flags: rotating("--on-change", "none"),
 		args:  program("trap=all", "on=TERM", "{", "sleep=20ms", "exit=0", "}", "say=ready", "wait"), env: vault.env(),
 	})
 	p.line("ready")
-	eventually(t, "W's threads came and went", func() bool { return vault.requests() > 50 })
+	eventually(t, "W's threads came and went", func() bool {
+		p.rotate(vault, vault.requests())
+		return vault.requests() > 50
+	})
 	if got := signalLines(p); len(got) != 0 {
 		t.Errorf("the program got %v while W lives", got)
 	}

@@ -71,7 +71,10 @@ func (v *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		for key, value := range v.values {
 			values[key] = value
 		}
-		data = map[string]any{"data": values, "metadata": map[string]any{"version": v.version}}
+		data = map[string]any{"data": values, "metadata": map[string]any{
+			"version": v.version, "created_time": "2024-01-01T00:00:00Z", "deletion_time": "", "destroyed": false,
+			"custom_metadata": nil,
+		}}
 		v.mu.Unlock()
 	case path == "auth/token/lookup-self":
 		data = map[string]any{

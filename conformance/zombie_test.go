@@ -43,7 +43,7 @@ func TestZ3(t *testing.T) {
 	}
 	warned := 0
 	for _, line := range p.err.all() {
-		if strings.Contains(line, "subreaper") {
+		if strings.Contains(line, "not adopting orphans") {
 			warned++
 		}
 	}
@@ -123,7 +123,7 @@ func TestZ7(t *testing.T) {
 			t.Fatal(err)
 		}
 		// All block in read until the only writer closes, then end in the same instant.
-		script := fmt.Sprintf(`exec 3<>%s; sh -c 'i=0; while [ $i -lt 500 ]; do (exec 3>&-; read x <%s) & i=$((i+1)); done'
+		script := fmt.Sprintf(`exec 3<>%s; sh -c 'i=0; while [ $i -lt 500 ]; do (exec 4<%s 3>&-; echo up; read x <&4) & i=$((i+1)); done'
 			echo ready; read x; exec 3>&-; sleep 60`, fifo, fifo)
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -132,6 +132,7 @@ func TestZ7(t *testing.T) {
 		defer r.Close() //nolint:errcheck // a pipe
 		p := start(t, command{place: at, args: []string{"/bin/sh", "-c", script}, stdin: r})
 		p.line("ready")
+		eventually(t, "all 500 wait", func() bool { return p.out.count("up") == 500 })
 		_, _ = w.WriteString("go\n")
 		_ = w.Close()
 		eventually(t, "all 500 are reaped", func() bool {
@@ -149,7 +150,7 @@ func TestZ8(t *testing.T) {
 		vault := newVault(t)
 		p := start(t, command{
 			place: at, before: []string{"/bin/sh", "-c", `echo 400 >/proc/sys/kernel/pid_max; exec "$@"`, "sh"},
-			flags: []string{"--env", "VALUE=secret/data/app#value", "--refresh", "50ms", "--quiet", "50ms"},
+			flags: rotating(),
 			args: program("trap=USR1", "on=TERM", "{", "exit=0", "}",
 				"spawn=daemon", "{", "trap=HUP,INT,USR1,USR2,QUIT", "say=stranger", "forever", "{", "churn=20", "}", "}",
 				"env=VALUE", "say=ready", "wait"),
@@ -160,7 +161,7 @@ func TestZ8(t *testing.T) {
 		for i := range 1000 {
 			p.signal(syscall.SIGUSR1)
 			if i%100 == 99 {
-				vault.set(i)
+				p.rotate(vault, i)
 				p.line(fmt.Sprintf("env VALUE=%d", i))
 			}
 		}
