@@ -1,0 +1,376 @@
+package auth_test
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/auth"
+	"github.com/envexec/envexec/auth/authtest"
+	"github.com/envexec/envexec/auth/method"
+	"github.com/envexec/envexec/auth/method/all"
+	"github.com/envexec/envexec/internal/vaulttest"
+	"github.com/envexec/envexec/secret"
+)
+
+// TestRealVault runs every method the server at hand has, and what a session does with the tokens.
+func TestRealVault(t *testing.T) {
+	v := vaulttest.Start(t)
+	v.Policy(t, "app", `path "secret/*" { capabilities = ["read"] }`)
+	for name, test := range map[string]func(*testing.T, *vaulttest.Server){
+		"wrapped secret id":      wrappedSecretID,
+		"wrapping token used":    wrappingTokenUsed,
+		"wrapping token planted": wrappingTokenPlanted,
+		"wrong secret id":        wrongSecretID,
+		"maximum":                atTheMaximum,
+		"revoked":                afterRevocation,
+		"use-limited":            useLimited,
+		"batch":                  batch,
+		"thin policy":            thinPolicy,
+		"periodic":               periodic,
+		"given token":            givenToken,
+		"wrapped login":          wrappedLogin,
+		"userpass":               userpass,
+		"jwt":                    jwtOwnIssuer,
+		"cancelled login":        cancelledLogin,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, v) })
+	}
+}
+
+type tokens chan secret.Token
+
+func (c tokens) WriteToken(_ context.Context, t secret.Token) error { c <- t; return nil }
+
+func (c tokens) next(t *testing.T) secret.Token {
+	t.Helper()
+	select {
+	case tok := <-c:
+		return tok
+	case <-time.After(20 * time.Second):
+		t.Fatal("no token")
+		return secret.Token{}
+	}
+}
+
+// run starts a session by a method of the table; stop ends and closes it.
+func run(t *testing.T, v *vaulttest.Server, name string, settings map[string]any, edit func(*auth.Config)) (*auth.Session, tokens, func()) {
+	t.Helper()
+	m, err := all.New(name, settings, all.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(tokens, 50)
+	c := auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name, Sinks: []auth.Sink{got}, Revoke: true}
+	if edit != nil {
+		edit(&c)
+	}
+	s, err := auth.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	stop := func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := s.Close(context.Background()); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	}
+	return s, got, stop
+}
+
+// fails runs a session that must end by itself.
+func fails(t *testing.T, v *vaulttest.Server, name string, settings map[string]any) error {
+	t.Helper()
+	m, err := all.New(name, settings, all.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := auth.New(auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	return s.Run(ctx)
+}
+
+func appRole(t *testing.T, v *vaulttest.Server, params map[string]any) map[string]any {
+	t.Helper()
+	role := v.AppRole(t, params, "app")
+	return map[string]any{"role_id": secret.NewText(role.ID), "secret_id": secret.NewText(role.SecretID)}
+}
+
+func wrappedSettings(t *testing.T, v *vaulttest.Server) (settings map[string]any, file string) {
+	t.Helper()
+	role := v.AppRole(t, nil, "app")
+	file = filepath.Join(t.TempDir(), "secret-id")
+	authtest.WriteFile(t, file, v.WrappedSecretID(t, role, time.Minute)+"\n")
+	return map[string]any{
+		"role_id": role.ID, "secret_id_file_path": file,
+		"secret_id_response_wrapping_path": "auth/approle/role/" + role.Name + "/secret-id",
+	}, file
+}
+
+func wrappedSecretID(t *testing.T, v *vaulttest.Server) {
+	settings, file := wrappedSettings(t, v)
+	s, got, stop := run(t, v, "approle", settings, nil)
+	first := got.next(t)
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		t.Error("the secret id file is still there")
+	}
+	s.Invalid(first) // the spent wrapping token must not be unwrapped again
+	if second := got.next(t); second.Epoch != 2 {
+		t.Errorf("epoch %d after a second login", second.Epoch)
+	}
+	stop()
+}
+
+func wrappingTokenUsed(t *testing.T, v *vaulttest.Server) {
+	settings, file := wrappedSettings(t, v)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.ClientFor(t, "").Logical().Unwrap(string(b[:len(b)-1])); err != nil {
+		t.Fatal(err)
+	}
+	var we *method.WrappingError
+	if err := fails(t, v, "approle", settings); !errors.As(err, &we) || we.Created != "" {
+		t.Errorf("Run: %v, want a WrappingError", err)
+	}
+}
+
+func wrappingTokenPlanted(t *testing.T, v *vaulttest.Server) {
+	settings, _ := wrappedSettings(t, v)
+	settings["secret_id_response_wrapping_path"] = "auth/approle/role/another/secret-id"
+	var we *method.WrappingError
+	if err := fails(t, v, "approle", settings); !errors.As(err, &we) || we.Created == "" {
+		t.Errorf("Run: %v, want a WrappingError with the creation path", err)
+	}
+}
+
+func wrongSecretID(t *testing.T, v *vaulttest.Server) {
+	settings := appRole(t, v, nil)
+	settings["secret_id"] = "not-the-secret-id"
+	mark := v.Mark(t)
+	var de *auth.DeniedError
+	if err := fails(t, v, "approle", settings); !errors.As(err, &de) || de.Status != 400 {
+		t.Errorf("Run: %v, want a DeniedError", err)
+	}
+	if n := len(v.AuditLog(t, mark)); n != 1 {
+		t.Errorf("%d requests, want 1", n)
+	}
+}
+
+func atTheMaximum(t *testing.T, v *vaulttest.Server) {
+	s, got, stop := run(t, v, "approle", appRole(t, v, map[string]any{"token_ttl": "2s", "token_max_ttl": "4s"}), nil)
+	first, second := got.next(t), got.next(t)
+	if d := second.At.Sub(first.At); d < 2*time.Second || d > 4*time.Second {
+		t.Errorf("replaced after %s, want after a renewal and before the maximum of 4 s", d)
+	}
+	if !v.TokenAlive(t, first.ID.Reveal()) {
+		t.Error("the old token was gone when the new one came")
+	}
+	s.Retire(second.Epoch)
+	stop()
+	if v.TokenAlive(t, second.ID.Reveal()) {
+		t.Error("the token outlived Close")
+	}
+}
+
+func afterRevocation(t *testing.T, v *vaulttest.Server) {
+	s, got, stop := run(t, v, "approle", appRole(t, v, nil), nil)
+	first := got.next(t)
+	v.Write(t, "auth/token/revoke", map[string]any{"token": first.ID.Reveal()})
+	s.Invalid(first)
+	if second := got.next(t); !v.TokenAlive(t, second.ID.Reveal()) {
+		t.Error("the new token does not live")
+	}
+	stop()
+}
+
+func useLimited(t *testing.T, v *vaulttest.Server) {
+	s, got, stop := run(t, v, "approle", appRole(t, v, map[string]any{"token_num_uses": 2}), nil)
+	first := got.next(t)
+	if first.NumUses != 2 {
+		t.Errorf("uses are %d, want 2", first.NumUses)
+	}
+	c := v.ClientFor(t, first.ID.Reveal())
+	for range 2 {
+		if _, err := c.Auth().Token().LookupSelf(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := c.Auth().Token().LookupSelf()
+	if !method.InvalidToken(err) {
+		t.Fatalf("third use: %v, want an invalid token", err)
+	}
+	s.Invalid(first)
+	got.next(t)
+	stop()
+}
+
+func batch(t *testing.T, v *vaulttest.Server) {
+	_, got, stop := run(t, v, "approle", appRole(t, v, map[string]any{"token_type": "batch", "token_ttl": "2s"}), nil)
+	if first := got.next(t); first.Kind != "batch" || first.Renewable {
+		t.Errorf("kind %q, renewable %v", first.Kind, first.Renewable)
+	}
+	got.next(t) // replaced without a renewal
+	stop()
+}
+
+func thinPolicy(t *testing.T, v *vaulttest.Server) {
+	m, err := all.New("approle", appRole(t, v, map[string]any{"token_no_default_policy": true, "token_ttl": "2s"}), all.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(tokens, 9)
+	s, err := auth.New(auth.Config{Client: v.ClientFor(t, ""), Method: m, Sinks: []auth.Sink{got}, Revoke: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	got.next(t)
+	got.next(t)
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := s.Close(context.Background()); err == nil {
+		t.Error("a refused revocation is not said")
+	}
+}
+
+func periodic(t *testing.T, v *vaulttest.Server) {
+	renewed := make(chan error, 50)
+	_, got, stop := run(t, v, "approle", appRole(t, v, map[string]any{"token_period": "1s"}), func(c *auth.Config) {
+		c.Trace.OnRenew = func(_ secret.Token, err error) { renewed <- err }
+	})
+	got.next(t)
+	for range 3 {
+		if err := <-renewed; err != nil {
+			t.Error(err)
+		}
+	}
+	if len(got) > 0 {
+		t.Error("a periodic token was replaced")
+	}
+	stop()
+}
+
+func givenToken(t *testing.T, v *vaulttest.Server) {
+	file := filepath.Join(t.TempDir(), "token")
+	one, two := v.Token(t, map[string]any{"ttl": "1h"}, "app"), v.Token(t, map[string]any{"no_default_policy": true}, "app")
+	authtest.WriteFile(t, file, one)
+	_, got, stop := run(t, v, "token_file", map[string]any{"token_file_path": file}, nil)
+	if first := got.next(t); first.Own || first.Kind != "service" || first.TTL > time.Hour || first.TTL < 59*time.Minute {
+		t.Errorf("token: %+v", first)
+	}
+	authtest.WriteFile(t, file, two) // thin: may not look itself up
+	if second := got.next(t); second.ID.Reveal() != two {
+		t.Error("the new token in the file was not taken up")
+	}
+	stop()
+	if !v.TokenAlive(t, one) || !v.TokenAlive(t, two) {
+		t.Error("a given token was revoked")
+	}
+	var de *auth.DeniedError
+	if err := fails(t, v, "token", map[string]any{"token": secret.NewText("hvs.unknown")}); !errors.As(err, &de) {
+		t.Errorf("an unknown token: %v, want a DeniedError", err)
+	}
+}
+
+func wrappedLogin(t *testing.T, v *vaulttest.Server) {
+	_, got, stop := run(t, v, "approle", appRole(t, v, nil), func(c *auth.Config) { c.WrapTTL = time.Minute })
+	var info api.SecretWrapInfo
+	if err := json.Unmarshal([]byte(got.next(t).ID.Reveal()), &info); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	s, err := v.ClientFor(t, "").Logical().Unwrap(info.Token)
+	if err != nil || !v.TokenAlive(t, s.Auth.ClientToken) {
+		t.Errorf("the wrapped token does not live: %v", err)
+	}
+}
+
+func userpass(t *testing.T, v *vaulttest.Server) {
+	v.Write(t, "sys/auth/userpass", map[string]any{"type": "userpass"})
+	v.Write(t, "auth/userpass/users/grace", map[string]any{"password": "pass word", "token_policies": "app"})
+	_, got, stop := run(t, v, "userpass", map[string]any{"username": "grace", "password": secret.NewText("pass word")}, nil)
+	got.next(t)
+	stop()
+}
+
+// jwtOwnIssuer: Vault fetches the issuer's keys from a loopback server.
+func jwtOwnIssuer(t *testing.T, v *vaulttest.Server) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
+			"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "one",
+			"n": base64.RawURLEncoding.EncodeToString(key.N.Bytes()), "e": base64.RawURLEncoding.EncodeToString(big.NewInt(int64(key.E)).Bytes()),
+		}}})
+	}))
+	t.Cleanup(issuer.Close)
+	token := func(subject string) string {
+		s, err := method.SignJWT(key, map[string]any{"kid": "one"}, map[string]any{
+			"iss": "test", "aud": "vault", "sub": subject, "exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "nbf": time.Now().Add(-time.Minute).Unix(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	v.Write(t, "sys/auth/jwt", map[string]any{"type": "jwt"})
+	v.Write(t, "auth/jwt/config", map[string]any{"jwks_url": issuer.URL})
+	v.Write(t, "auth/jwt/role/ci", map[string]any{
+		"role_type": "jwt", "user_claim": "sub", "bound_audiences": "vault", "token_policies": "app", "bound_claims": map[string]any{"sub": []string{"one", "two"}},
+	})
+	file := filepath.Join(t.TempDir(), "jwt")
+	authtest.WriteFile(t, file, token("one")+"\n")
+	_, got, stop := run(t, v, "jwt", map[string]any{"role": "ci", "path": file}, func(c *auth.Config) { c.Reauth = true })
+	first := got.next(t)
+	authtest.WriteFile(t, file, token("two"))
+	if second := got.next(t); second.ID.Equal(first.ID) {
+		t.Error("a new jwt gave the same token")
+	}
+	stop()
+	var de *auth.DeniedError
+	if err := fails(t, v, "jwt", map[string]any{"role": "ci", "jwt": token("three")}); !errors.As(err, &de) {
+		t.Errorf("a jwt of another subject: %v, want a DeniedError", err)
+	}
+}
+
+// cancelledLogin: a token that arrives while the session ends is not left behind.
+func cancelledLogin(t *testing.T, v *vaulttest.Server) {
+	before := len(v.Accessors(t))
+	for range 20 {
+		_, _, stop := run(t, v, "approle", appRole(t, v, nil), nil)
+		stop()
+	}
+	if after := len(v.Accessors(t)); after > before+1 { // Vault may finish a request we gave up
+		t.Errorf("%d tokens left behind", after-before)
+	}
+}
