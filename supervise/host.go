@@ -43,7 +43,7 @@ type process interface {
 	// kill ends the whole group, and all orphans left to us if orphans.
 	kill(orphans bool) error
 	// clean asks what the ended process left behind to end, and kills it after
-	// grace. It returns when nothing is left, or little after grace.
+	// grace, or at once if that is 0. It returns when nothing is left, or little after grace.
 	clean(ctx context.Context, grace time.Duration, orphans bool)
 	// reap collects the ended process and frees its id.
 	reap()

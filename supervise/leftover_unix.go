@@ -18,17 +18,19 @@ const (
 )
 
 // clean ends what the program left in its group, and its orphans if nothing
-// else runs. The ended program itself still holds the group's id.
+// else runs: by TERM and after grace by KILL, without grace by KILL at once. The ended program itself still holds the group's id.
 func (p *unixProcess) clean(ctx context.Context, grace time.Duration, all bool) {
-	if !p.tell(unix.SIGTERM, all) {
-		return
-	}
-	_ = unix.Kill(-p.id, unix.SIGCONT)
-	if !seesGroups() {
-		grace = min(grace, blindWait)
-	}
-	if p.emptied(ctx, grace, all, 0) {
-		return
+	if grace > 0 {
+		if !p.tell(unix.SIGTERM, all) {
+			return
+		}
+		_ = unix.Kill(-p.id, unix.SIGCONT)
+		if !seesGroups() {
+			grace = min(grace, blindWait)
+		}
+		if p.emptied(ctx, grace, all, 0) {
+			return
+		}
 	}
 	p.tell(unix.SIGKILL, all)
 	p.emptied(ctx, killWait, all, unix.SIGKILL)

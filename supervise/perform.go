@@ -251,11 +251,14 @@ func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 	if s.m.current.id == r.child {
 		s.cfg.tty.reclaim()
 	}
-	orphans := s.alone(r.child)
+	orphans, grace := s.alone(r.child), s.cfg.Grace
+	if c := s.m.slot(r.child); c != nil && c.timedOut {
+		grace = 0 // it had its time
+	}
 	ctx = context.WithoutCancel(ctx)
 	s.wg.Go(func() {
 		if !s.cfg.Leftovers {
-			r.proc.clean(ctx, s.cfg.Grace, orphans)
+			r.proc.clean(ctx, grace, orphans)
 		}
 		s.post(news{event: event{kind: evGone, child: r.child}})
 	})

@@ -20,6 +20,8 @@ func adoptOrphans(bool, *slog.Logger) {}
 
 func orphans() []int { return nil }
 
+func isStopped(int) bool { return true }
+
 func seesGroups() bool { return false }
 
 // groupSize cannot tell a live member from the ended leader.

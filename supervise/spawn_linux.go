@@ -63,8 +63,15 @@ func orphans() []int {
 }
 
 type procStat struct {
-	zombie bool
-	group  int
+	zombie  bool
+	stopped bool
+	group   int
+}
+
+// isStopped reports whether job control stopped pid; yes if that cannot be told.
+func isStopped(pid int) bool {
+	st, ok := readStat(pid)
+	return !ok || st.stopped
 }
 
 // readStat reads /proc/PID/stat. The name in it may hold anything, so what
@@ -83,7 +90,8 @@ func readStat(pid int) (procStat, bool) {
 		return procStat{}, false
 	}
 	group, err := strconv.Atoi(string(f[2]))
-	return procStat{zombie: f[0][0] == 'Z' || f[0][0] == 'X', group: group}, err == nil
+	st := procStat{zombie: f[0][0] == 'Z' || f[0][0] == 'X', stopped: f[0][0] == 'T', group: group}
+	return st, err == nil
 }
 
 // seesGroups reports whether groupSize can tell.

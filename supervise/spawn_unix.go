@@ -112,9 +112,9 @@ func (p *unixProcess) signal(sig syscall.Signal, group bool) error {
 	return unix.Kill(p.id, sig)
 }
 
-// stop sends CONT after sig: a stopped process cannot act on anything else.
+// stop sends CONT after sig to a stopped process: it cannot act on anything else.
 func (p *unixProcess) stop(sig syscall.Signal, group bool) error {
-	if err := p.signal(sig, group); err != nil {
+	if err := p.signal(sig, group); err != nil || !isStopped(p.id) {
 		return err
 	}
 	return p.signal(unix.SIGCONT, group)

@@ -52,8 +52,6 @@ var (
 	ErrNotReady = errors.New("program did not become ready in time")
 	// ErrUnkillable ends Run when a program outlived KILL (uninterruptible sleep).
 	ErrUnkillable = errors.New("program does not end, even by KILL")
-	// ErrStartLimit ends Run, beside the last status, when the program ended too often.
-	ErrStartLimit = errors.New("program ended too often")
 	errAborted    = errors.New("start given up")
 	// ErrNoGeneration ends Run when the channel of Generations closes before the first one.
 	ErrNoGeneration = errors.New("no secrets to start the program with")

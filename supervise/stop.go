@@ -108,9 +108,6 @@ func (m *machine) fail(now time.Time, c child, st Status, usable bool) {
 	}
 	if m.overLimit(now) {
 		m.log(slog.LevelError, "program ended too often, giving up", "status", st.String(), "limit", m.cfg.Crash.Limit)
-		if m.err == nil {
-			m.err = ErrStartLimit
-		}
 		m.quit(now)
 		return
 	}

@@ -93,7 +93,7 @@ func (s *Supervisor) Settled() <-chan uint64 { return s.settled }
 // ended for good and nothing of it is left. The status is the program's own; a
 // signal that ends Run before a program runs is reported as a death by that
 // signal. The error is nil unless the program could not be started (*StartError),
-// never became ready, ended too often or does not end. The end of ctx stops the program.
+// never became ready or does not end. The end of ctx stops the program.
 func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, error) {
 	sigs := s.cfg.Signals
 	if sigs == nil {
