@@ -32,22 +32,21 @@ type AnswerError struct {
 
 // Error names the request, the kind and what Vault said.
 func (e *AnswerError) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s: ", e.Request)
-	switch {
-	case e.kind != nil:
-		b.WriteString(e.kind.Error())
-	default:
-		b.WriteString("refused")
+	parts := make([]string, 0, 3)
+	if e.kind != nil {
+		parts = append(parts, e.kind.Error())
 	}
-	fmt.Fprintf(&b, " (%d)", e.Status)
 	if e.Detail != "" {
-		b.WriteString(": " + e.Detail)
+		parts = append(parts, e.Detail)
 	}
-	if text := said(e.Messages); text != "" && text != secret.ErrForbidden.Error() {
-		b.WriteString(": " + text)
+	if len(parts) == 0 {
+		parts = append(parts, "refused")
 	}
-	return b.String()
+	parts[0] += fmt.Sprintf(" (%d)", e.Status)
+	if text := said(e.Messages); text != "" && !strings.HasPrefix(strings.ToLower(parts[0]), strings.ToLower(text)) {
+		parts = append(parts, text)
+	}
+	return e.Request + ": " + strings.Join(parts, ": ")
 }
 
 // Unwrap returns secret.ErrMissing, secret.ErrForbidden or nil.
@@ -120,8 +119,7 @@ func nothingDone(status int) bool {
 		http.StatusPreconditionFailed, // standby lags behind
 		http.StatusNotImplemented,     // not initialised
 		http.StatusServiceUnavailable, // sealed, or no active node
-		472, 473,                      // a standby of replication
-		http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect: // moved twice
+		472, 473:                      // a standby of replication
 		return true
 	}
 	return false

@@ -73,8 +73,11 @@ func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
 	rep := f.serve(c)
 	f.mu.Unlock()
 	defer func() { f.mu.Lock(); f.flying--; f.mu.Unlock() }()
-	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil && trace.WroteHeaders != nil && (rep.err == nil || rep.sent) {
-		trace.WroteHeaders()
+	if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
+		trace.GetConn(r.URL.Host)
+		if rep.err == nil || rep.sent {
+			trace.WroteHeaders()
+		}
 	}
 	if rep.delay > 0 {
 		select {

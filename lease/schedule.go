@@ -3,6 +3,7 @@ package lease
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"time"
 
 	"github.com/envexec/envexec/secret"
@@ -122,6 +123,26 @@ func written(a *answer) (life, rest time.Duration, ok bool) {
 		return ttl, ttl, ttl > 0
 	}
 	return 0, 0, false
+}
+
+// words tells e's schedule.
+func (sc scheduler) words(e *entry) string {
+	write, ending := e.req.Op == secret.Write, e.lease.end != 0 && e.lease.end != never
+	switch {
+	case e.value == nil && write:
+		return "to be written"
+	case bound0(e.value) && e.renewAt != never:
+		return fmt.Sprintf("renewed every %v", time.Duration(renewFraction*float64(e.lease.ttl)).Round(time.Second))
+	case bound0(e.value) && !ending:
+		return "ends with its token"
+	case e.lease.rolls:
+		return "read after each rotation"
+	case ending && (write || bound0(e.value)):
+		return fmt.Sprintf("replaced %v before its end", max(e.lease.end-e.fetchAt, 0).Round(time.Second))
+	case write:
+		return "written once"
+	}
+	return fmt.Sprintf("read every %v", sc.interval(e))
 }
 
 // patience bounds the pause before the next try of something that ends at end;

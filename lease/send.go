@@ -75,7 +75,10 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	defer cancel()
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:      func(string) { sent.Store(false) }, // a redirect: what was sent before did nothing
+		WroteHeaders: func() { sent.Store(true) },
+	})
 
 	start, status := s.now(), 0
 	defer func() { s.cfg.Trace.request(req, status, s.now()-start, err) }()
@@ -86,6 +89,10 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 	}
 	if err != nil {
 		return nil, s.refusal(req, resp, err, sent.Load())
+	}
+	if status >= http.StatusMultipleChoices { // the client follows one redirect
+		said := &AnswerError{Request: req.String(), Status: status, Detail: "redirected to another server again"}
+		return nil, &failure{kind: transient, err: said}
 	}
 	a, err = readAnswer(resp.Header, resp.Body)
 	switch {

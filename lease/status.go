@@ -9,6 +9,7 @@ import (
 // EntryStatus is what may be shown of one secret: no values.
 type EntryStatus struct {
 	Request  string        // operation, path and version
+	Schedule string        // what will be done with it, in words
 	Known    bool          // there is a value
 	Age      time.Duration // since the value was last confirmed
 	NextIn   time.Duration // until the next request for it; negative = none planned
@@ -26,7 +27,9 @@ func (s *Store) Status() []EntryStatus {
 	now := s.now()
 	all := make([]EntryStatus, 0, len(s.entries))
 	for _, e := range s.entries {
-		all = append(all, e.status(now))
+		st := e.status(now)
+		st.Schedule = s.plan.words(e)
+		all = append(all, st)
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b EntryStatus) int { return cmp.Compare(a.Request, b.Request) })

@@ -247,6 +247,9 @@ func TestStatusTellsStateAndNoValues(t *testing.T) {
 		if len(st) != 2 || !st[0].Known || st[0].Age != 10*time.Second || st[0].EndsIn != 590*time.Second || st[0].NextIn != 530*time.Second || st[0].Epoch != 1 {
 			t.Errorf("good: %+v", st)
 		}
+		if st[0].Schedule != "replaced 1m0s before its end" || st[1].Schedule != "read every 5m0s" {
+			t.Errorf("schedules: %q, %q", st[0].Schedule, st[1].Schedule)
+		}
 		if st[1].Known || st[1].Failures == 0 || !strings.Contains(st[1].Error, "permission denied") {
 			t.Errorf("bad: %+v", st[1])
 		}
