@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/envexec/envexec/internal/due"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -11,25 +12,25 @@ import (
 type phase uint8
 
 const (
-	queued phase = iota // in Store.due
+	queued phase = iota // in Store.queue
 	flying              // a worker has it
 	held                // due, but slow: waits for a place in the slow lane
 	parked              // waits for a new token, or for nothing at all
 	gone                // dropped; a flight that still runs for it changes nothing
 )
 
-// entry is one secret and its schedule. Store.mu guards every field but the
-// first two, which never change.
+// entry is one secret and its schedule. Store.mu guards every field but key and
+// req, which never change.
 type entry struct {
+	due.Moment // its place in Store.queue
+
 	key secret.Key
 	req secret.Request
 
 	phase   phase
-	slow    bool // its last flight was slow
-	wanted  bool // somebody asked for a fetch beside the schedule; one in flight does not count
-	stale   int  // reads in a row that found a rotated password unrotated
-	place   int  // index in the queue, -1 when not in
-	at      time.Duration
+	slow    bool          // its last flight was slow
+	wanted  bool          // somebody asked for a fetch beside the schedule; one in flight does not count
+	stale   int           // reads in a row that found a rotated password unrotated
 	refresh time.Duration // the shortest wish of its readers; 0 = the Store's default
 
 	value  *secret.Secret
@@ -56,9 +57,6 @@ type lease struct {
 	ttl        time.Duration // as first granted; what renewals ask for
 	rolls      bool          // Vault rotates the value itself at end
 }
-
-// due recomputes e.at from its two moments.
-func (e *entry) due() { e.at = min(e.fetchAt, e.renewAt) }
 
 // wake lets everybody who waits for an outcome look again.
 func (e *entry) wake() {

@@ -236,24 +236,3 @@ func TestDueWriteIsRepeatedAfterAnUnknownOutcome(t *testing.T) {
 		}
 	})
 }
-
-func TestBackoffIsFullJitterAboveAFloor(t *testing.T) {
-	chance := 0.0
-	b := backoff{min: time.Second, max: time.Minute, random: func() float64 { return chance }}
-	for n, top := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 7: time.Minute, 1000: time.Minute} {
-		chance = 0
-		if low := b.wait(n, 0, 0); low != time.Second/2 {
-			t.Errorf("failure %d: least pause %v", n, low)
-		}
-		chance = 0.9999999
-		if high := b.wait(n, 0, 0); high > top || high < top-top/10 {
-			t.Errorf("failure %d: longest pause %v, want %v", n, high, top)
-		}
-	}
-	if d := b.wait(1000, 3*time.Second, 0); d > 3*time.Second {
-		t.Errorf("limit ignored: %v", d)
-	}
-	if d := b.wait(1, 0, 24*time.Hour); d > 6*time.Minute {
-		t.Errorf("a server may ask for %v", d)
-	}
-}

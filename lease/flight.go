@@ -103,7 +103,7 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 	changed := old == nil || !equal(old, sec)
 	if !changed && oldLease.rolls && (now >= oldLease.end || e.stale > 0) && e.stale < maxStale {
 		e.stale++ // the time rolled over, the value did not: Vault is not done yet
-		e.fetchAt = min(e.fetchAt, now+max(s.pause.wait(e.stale, 0, 0), s.cfg.MinInterval))
+		e.fetchAt = min(e.fetchAt, now+max(s.pause.Wait(e.stale, 0, 0), s.cfg.MinInterval))
 	} else {
 		e.stale = 0
 	}
@@ -132,7 +132,7 @@ func (s *Store) supersede(e *entry, now time.Duration) {
 		return
 	}
 	o := &entry{
-		key: e.key, req: e.req, place: -1, value: e.value, token: e.token,
+		key: e.key, req: e.req, value: e.value, token: e.token,
 		fetchAt: never, renewAt: e.renewAt, lease: e.lease, superseded: true,
 	}
 	if e.token.Epoch == s.token.Epoch {
@@ -187,9 +187,9 @@ func (s *Store) failed(f *flight, err error) func() {
 	}
 	pause := s.pause
 	if why.kind == refused {
-		pause.max = max(pause.max, s.cfg.StaticInterval)
+		pause.Max = max(pause.Max, s.cfg.StaticInterval)
 	}
-	wait := pause.wait(e.fetchFails, limit, why.wish)
+	wait := pause.Wait(e.fetchFails, limit, why.wish)
 	if e.req.Op == secret.Write {
 		wait = max(wait, s.cfg.MinInterval)
 	}
@@ -211,7 +211,7 @@ func (s *Store) renewFailed(f *flight, why *failure) func() {
 		return func() { s.log.Debug("lease cannot be renewed", "secret", e.req.String(), "error", why.err) }
 	case transient:
 		e.rFails++
-		wait := s.pause.wait(e.rFails, patience(e.lease.end, now), why.wish)
+		wait := s.pause.Wait(e.rFails, patience(e.lease.end, now), why.wish)
 		s.plan.ending(e, now)
 		e.renewAt = now + wait
 		if e.renewAt >= e.lease.end && !e.superseded {
@@ -241,7 +241,7 @@ func (s *Store) badToken(f *flight, why *failure) func() {
 		return nil
 	case now-s.tokenAt < freshToken:
 		e.fetchFails++
-		e.fetchAt = now + s.pause.wait(e.fetchFails, freshToken, why.wish)
+		e.fetchAt = now + s.pause.Wait(e.fetchFails, freshToken, why.wish)
 		return nil
 	}
 	e.fetchAt = now + s.cfg.MaxBackoff // a new token comes sooner

@@ -99,7 +99,7 @@ func FuzzAnswers(f *testing.F) {
 		e := s.entries[req.Key()]
 		for range 3 { // first answer, the same again, and perhaps a renewal
 			s.mu.Lock()
-			s.due.remove(e)
+			s.queue.Remove(e)
 			fl := s.takeOff(e, s.lanes.enter(false), s.now())
 			s.mu.Unlock()
 			s.fly(t.Context(), fl)

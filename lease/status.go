@@ -38,8 +38,8 @@ func (s *Store) Status() []EntryStatus {
 
 func (e *entry) status(now time.Duration) EntryStatus {
 	st := EntryStatus{Request: e.req.String(), NextIn: -1, Epoch: e.epoch(), Restored: e.restored, Failures: max(e.fetchFails, e.rFails)}
-	if e.at != never && e.phase != parked {
-		st.NextIn = max(e.at-now, 0)
+	if e.At != never && e.phase != parked {
+		st.NextIn = max(e.At-now, 0)
 	}
 	if e.value != nil {
 		st.Known, st.Version = true, e.value.Version

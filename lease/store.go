@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/internal/clock"
+	"github.com/envexec/envexec/internal/due"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -22,7 +23,7 @@ type Store struct {
 	clients clients
 	mounts  *mounts
 	plan    scheduler
-	pause   backoff
+	pause   due.Backoff
 
 	kick    chan struct{} // something became due earlier than the scheduler thinks
 	done    chan struct{} // closed when Run ends
@@ -35,7 +36,7 @@ type Store struct {
 	invalid uint64        // epoch of the newest token reported as invalid
 	entries map[secret.Key]*entry
 	old     map[*entry]struct{} // superseded leases
-	due     queue
+	queue   due.Queue[*entry]
 	lanes   lanes
 	armed   time.Duration // when the scheduler looks again
 	quiet   grumble
@@ -58,7 +59,7 @@ func New(cfg Config) (*Store, error) {
 			static: cfg.StaticInterval, floor: cfg.MinInterval, threshold: cfg.RenewalThreshold,
 			certMin: cfg.CertMinRemaining, random: cfg.random,
 		},
-		pause:   backoff{min: cfg.MinBackoff, max: cfg.MaxBackoff, random: cfg.random},
+		pause:   due.Backoff{Min: cfg.MinBackoff, Max: cfg.MaxBackoff, Random: cfg.random},
 		kick:    make(chan struct{}, 1),
 		done:    make(chan struct{}),
 		entries: map[secret.Key]*entry{},
@@ -111,8 +112,8 @@ func (s *Store) dispatch(ctx context.Context) time.Duration {
 		s.workers.Go(func() { s.work(ctx, f) })
 	}
 	s.armed = after(now, clock.MaxSleep)
-	if e := s.due.first(); e != nil && s.token != nil && !s.lanes.full() {
-		s.armed = min(s.armed, max(e.at, now))
+	if e, ok := s.queue.First(); ok && s.token != nil && !s.lanes.full() {
+		s.armed = min(s.armed, max(e.At, now))
 	}
 	return s.armed - now
 }
@@ -120,8 +121,8 @@ func (s *Store) dispatch(ctx context.Context) time.Duration {
 // next takes the flight that is due, or nil: nothing is due, or no lane is free. s.mu is held.
 func (s *Store) next(now time.Duration) *flight {
 	for s.token != nil {
-		e := s.due.first()
-		if e == nil || e.at > now {
+		e, ok := s.queue.First()
+		if !ok || e.At > now {
 			return nil
 		}
 		if e.superseded && (e.fetchAt <= now || e.lease.end <= now) {
@@ -132,7 +133,7 @@ func (s *Store) next(now time.Duration) *flight {
 		if lane == noLane && !e.slow {
 			return nil
 		}
-		s.due.remove(e)
+		s.queue.Remove(e)
 		if lane == noLane {
 			s.lanes.wait(e)
 			continue
@@ -161,11 +162,11 @@ func (s *Store) work(ctx context.Context, f *flight) {
 
 // rearm wakes the scheduler when it would look too late. s.mu is held.
 func (s *Store) rearm() {
-	e := s.due.first()
-	if e == nil || e.at >= s.armed || s.token == nil {
+	e, ok := s.queue.First()
+	if !ok || e.At >= s.armed || s.token == nil {
 		return
 	}
-	s.armed = e.at // one wake-up is enough
+	s.armed = e.At // one wake-up is enough
 	select {
 	case s.kick <- struct{}{}:
 	default:
@@ -177,19 +178,19 @@ func (s *Store) requeue(e *entry) {
 	if e.phase == gone {
 		return
 	}
-	e.due()
-	if e.at == never {
+	e.At = min(e.fetchAt, e.renewAt)
+	if e.At == never {
 		e.phase = parked
-		s.due.remove(e)
+		s.queue.Remove(e)
 		return
 	}
 	e.phase = queued
-	s.due.set(e)
+	s.queue.Set(e)
 }
 
 // drop forgets e. s.mu is held.
 func (s *Store) drop(e *entry) {
-	s.due.remove(e)
+	s.queue.Remove(e)
 	e.phase = gone
 	e.wake()
 	if e.superseded {

@@ -99,7 +99,7 @@ func (w *Watcher) want(req secret.Request) *entry {
 	}
 	if e = s.entries[key]; e == nil {
 		now := s.now()
-		e = &entry{key: key, req: req, place: -1, born: now, fetchAt: now, renewAt: never}
+		e = &entry{key: key, req: req, born: now, fetchAt: now, renewAt: never}
 		s.entries[key] = e
 		if s.shelf != nil {
 			s.reuse(e)
