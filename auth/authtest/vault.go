@@ -19,6 +19,8 @@ type Request struct {
 	Token  string // X-Vault-Token; a given token's lookup has one
 	Header http.Header
 	Body   map[string]any
+	// ClientName is the common name of the client's certificate, unverified.
+	ClientName string
 }
 
 // Vault is the suite's server.
@@ -102,6 +104,9 @@ func (v *Vault) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	raw, _ := io.ReadAll(r.Body)
 	req := Request{Path: strings.TrimPrefix(r.URL.Path, "/v1/"), Token: r.Header.Get("X-Vault-Token"), Header: r.Header}
 	_ = json.Unmarshal(raw, &req.Body)
+	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
+		req.ClientName = r.TLS.PeerCertificates[0].Subject.CommonName
+	}
 	if strings.HasSuffix(req.Path, "renew-self") || strings.HasSuffix(req.Path, "revoke-self") {
 		refuse(w, http.StatusForbidden, "permission denied") // a thin policy: replaced, not renewed
 		return

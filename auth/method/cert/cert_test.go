@@ -1,0 +1,69 @@
+package cert
+
+import (
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/auth/authtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	authtest.Run(t, func(t *testing.T, v *authtest.Vault) authtest.Subject {
+		dir := t.TempDir()
+		ca, certFile, keyFile := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		authtest.WriteFile(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: v.Server.Certificate().Raw})))
+		want := &authtest.Value{}
+		renew := func(name string) {
+			cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{CommonName: name})
+			authtest.WriteFile(t, keyFile, key)
+			authtest.WriteFile(t, certFile, cert)
+			want.Set(name)
+		}
+		renew("one")
+		m, err := New(Config{Name: "web", CACert: ca, ClientCert: certFile, ClientKey: keyFile})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, key := authtest.Certificate(t, authtest.Key(), pkix.Name{})
+		return authtest.Subject{
+			Method: m, Secrets: []string{key[100:200]},
+			Check: func(r authtest.Request) error {
+				if r.Path != "auth/cert/login" || r.Body["name"] != "web" || len(r.Body) != 1 || r.ClientName != want.Get() {
+					return errors.New("wrong request by " + r.ClientName)
+				}
+				return nil
+			},
+			Rotate: func() { renew("two") },
+			Spoil:  func() { want.Set("another") },
+		}
+	}, authtest.TLS())
+}
+
+func TestFingerprintWaitsForAMatchingPair(t *testing.T) {
+	dir := t.TempDir()
+	c := Config{ClientCert: filepath.Join(dir, "cert"), ClientKey: filepath.Join(dir, "key")}
+	m, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p, err := m.Fingerprint(t.Context()); p != "" || err != nil {
+		t.Errorf("absent files have fingerprint %q, %v", p, err)
+	}
+	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{})
+	authtest.WriteFile(t, c.ClientCert, cert)
+	authtest.WriteFile(t, c.ClientKey, "not yet")
+	if p, _ := m.Fingerprint(t.Context()); p != "" {
+		t.Error("a pair that does not match counts as credentials")
+	}
+	authtest.WriteFile(t, c.ClientKey, key)
+	if p, _ := m.Fingerprint(t.Context()); p == "" {
+		t.Error("a matching pair does not")
+	}
+}
