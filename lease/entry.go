@@ -74,11 +74,18 @@ func (e *entry) waiting() <-chan struct{} {
 	return e.wait
 }
 
-// wishRefresh notes a reader's interval: the shortest wins.
-func (e *entry) wishRefresh(d time.Duration) {
-	if d > 0 && (e.refresh == 0 || d < e.refresh) {
-		e.refresh = d
+// wishRefresh notes a reader's interval: the shortest wins. It reports whether
+// that brings the next fetch forward.
+func (e *entry) wishRefresh(d, now time.Duration) bool {
+	if d <= 0 || e.refresh > 0 && d >= e.refresh {
+		return false
 	}
+	e.refresh = d
+	if e.phase != queued || e.value == nil || bound(e.value) || e.req.Op == secret.Write || e.fetchAt <= now+d {
+		return false
+	}
+	e.fetchAt = now + d
+	return true
 }
 
 // epoch is the login the value dies with, 0 for none.

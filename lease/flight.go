@@ -101,11 +101,10 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 		e.wanted = true // a login came while we were away
 	}
 	changed := old == nil || !equal(old, sec)
-	if !changed && oldLease.rolls && (now >= oldLease.end || e.stale > 0) && e.stale < maxStale {
-		e.stale++ // the time rolled over, the value did not: Vault is not done yet
-		e.fetchAt = min(e.fetchAt, now+max(s.pause.Wait(e.stale, 0, 0), s.cfg.MinInterval))
-	} else {
+	if changed || !oldLease.rolls || now < oldLease.end && e.stale == 0 {
 		e.stale = 0
+	} else {
+		s.overdue(e, now)
 	}
 	s.mark(e, changed, now)
 	for _, w := range e.readers {
@@ -119,6 +118,21 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 		if changed {
 			s.cfg.Trace.change(e.key, sec)
 		}
+	}
+}
+
+// overdue plans e whose time rolled over, or is up, while its value stayed: Vault
+// has not rotated it yet. s.mu is held.
+func (s *Store) overdue(e *entry, now time.Duration) {
+	e.stale++
+	soon := now + max(s.pause.Wait(e.stale, 0, 0), s.cfg.MinInterval)
+	switch {
+	case e.lease.ttl == 0: // no better moment is promised
+		e.fetchAt = soon
+	case e.stale <= maxStale:
+		e.fetchAt = min(e.fetchAt, soon)
+	default:
+		e.stale = 0
 	}
 }
 

@@ -253,3 +253,47 @@ func TestRealTransitAndUnwrap(t *testing.T) {
 		t.Errorf("token used before: %v", err)
 	}
 }
+
+func TestRealTokenKinds(t *testing.T) {
+	r := onRealVault(t, Config{MinBackoff: 50 * time.Millisecond})
+	if err := r.root.Sys().Mount("pki", &api.MountInput{Type: "pki"}); err != nil {
+		t.Fatal(err)
+	}
+	r.write("pki/root/generate/internal", "common_name", "test", "ttl", "24h")
+	r.write("pki/roles/leased", "allow_any_name", true, "generate_lease", true, "ttl", "10m")
+	r.write("secret/data/app", "data", map[string]any{"k": "v"})
+	const policy = `path "pki/*" { capabilities = ["create","update"] } path "secret/data/*" { capabilities = ["read"] }`
+	lease := func(name string) secret.Request {
+		return secret.Request{Op: secret.Write, Path: "pki/issue/leased", Body: map[string]any{"common_name": name}}
+	}
+
+	r.login(policy, api.TokenCreateRequest{Type: "batch", TTL: "2m"})
+	if s := r.get(lease("batch")); s.LeaseTTL > 2*time.Minute || s.Epoch != 1 {
+		t.Errorf("batch: a lease of %v outlives its token", s.LeaseTTL)
+	}
+	r.login(policy, api.TokenCreateRequest{Period: "1h"})
+	if s := r.get(lease("periodic")); s.LeaseTTL < 9*time.Minute {
+		t.Errorf("periodic: %v", s.LeaseTTL)
+	}
+	_ = r.WriteToken(t.Context(), secret.Token{ID: secret.NewText("root"), Epoch: 3})
+	r.epoch = 3
+	if s := r.get(lease("root")); s.Epoch != 3 {
+		t.Errorf("root: epoch %d", s.Epoch)
+	}
+	for _, name := range []string{"batch", "periodic", "root"} {
+		r.w.Release(lease(name).Key())
+	}
+
+	made, err := r.root.Auth().Token().Create(&api.TokenCreateRequest{Policies: []string{"p0"}, NumUses: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.WriteToken(t.Context(), secret.Token{ID: secret.NewText(made.Auth.ClientToken), Epoch: 4, NumUses: 2})
+	r.get(secret.Request{Path: "secret/data/app"})
+	time.AfterFunc(3*time.Second, func() {
+		_ = r.WriteToken(context.Background(), secret.Token{ID: secret.NewText("root"), Epoch: 5})
+	})
+	if s := r.get(lease("last")); s.Epoch != 5 {
+		t.Errorf("the last use made a lease: epoch %d", s.Epoch)
+	}
+}

@@ -314,3 +314,17 @@ func TestSuspendIsNoticedWithin30Seconds(t *testing.T) {
 		}
 	})
 }
+
+func TestOverdueRotationIsAskedForEverMoreSlowly(t *testing.T) {
+	serve := func(call) reply {
+		return reply{status: 200, body: map[string]any{"data": map[string]any{"password": "p", "rotation_period": 60, "ttl": 0}}}
+	}
+	inBubble(t, Config{random: func() float64 { return 0.5 }}, serve, func(w *world) {
+		w.login(1)
+		w.get(read("db/static-creds/app"))
+		pass(time.Hour)
+		if n := len(w.vault.seen("db/")); n < 60 || n > 140 {
+			t.Errorf("%d reads in an hour of an overdue rotation", n)
+		}
+	})
+}

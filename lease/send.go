@@ -88,7 +88,7 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 		status = resp.StatusCode
 	}
 	if err != nil {
-		return nil, s.refusal(req, resp, err, sent.Load())
+		return nil, s.refusal(tok, req, resp, err, sent.Load())
 	}
 	if status >= http.StatusMultipleChoices { // the client follows one redirect
 		said := &AnswerError{Request: req.String(), Status: status, Detail: "redirected to another server again"}
@@ -109,8 +109,11 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 }
 
 // refusal classifies err; a 404 that carries KV v2 metadata tells of a deleted version.
-func (s *Store) refusal(req secret.Request, resp *api.Response, err error, sent bool) *failure {
+func (s *Store) refusal(tok *secret.Token, req secret.Request, resp *api.Response, err error, sent bool) *failure {
 	f := classify(req, resp, err, sent)
+	if f.kind == refused && tok.NumUses > 1 && strings.Contains(f.Error(), "token had one use left") {
+		f.kind = badToken // it is used up for leases; the next login's is not
+	}
 	var said *AnswerError
 	if resp == nil || resp.StatusCode != http.StatusNotFound || !errors.As(f.err, &said) {
 		return f

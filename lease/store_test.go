@@ -295,3 +295,15 @@ func TestRunEndsReaders(t *testing.T) {
 		}
 	})
 }
+
+func TestLaterWishBringsTheNextReadForward(t *testing.T) {
+	inBubble(t, Config{}, func(call) reply { return kv2Answer(1, map[string]any{"k": "v"}) }, func(w *world) {
+		w.login(1)
+		w.get(read("secret/data/a"))
+		w.get(secret.Request{Path: "secret/data/a", Refresh: 10 * time.Second})
+		pass(15 * time.Second)
+		if n := len(w.vault.seen("")); n != 2 {
+			t.Errorf("%d reads in 15 s", n)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/envexec/envexec/secret"
 )
@@ -94,7 +95,7 @@ func (w *Watcher) want(req secret.Request) *entry {
 	s, key := w.s, req.Key()
 	e := w.keys[key]
 	if e != nil {
-		e.wishRefresh(req.Refresh)
+		s.wishRefresh(e, req.Refresh)
 		return e
 	}
 	if e = s.entries[key]; e == nil {
@@ -110,7 +111,7 @@ func (w *Watcher) want(req secret.Request) *entry {
 		s.requeue(e)
 		s.rearm()
 	}
-	e.wishRefresh(req.Refresh)
+	s.wishRefresh(e, req.Refresh)
 	e.readers = append(e.readers, w)
 	w.keys[key] = e
 	if n := e.epoch(); n != 0 {
@@ -118,6 +119,14 @@ func (w *Watcher) want(req secret.Request) *entry {
 		w.tellEpoch()
 	}
 	return e
+}
+
+// wishRefresh notes a reader's interval for e. s.mu is held.
+func (s *Store) wishRefresh(e *entry, d time.Duration) {
+	if e.wishRefresh(d, s.now()) {
+		s.requeue(e)
+		s.rearm()
+	}
 }
 
 // Changed receives when something this reader got has a new value, or Epoch moved.
