@@ -1,0 +1,156 @@
+package oci
+
+import (
+	"crypto"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/auth/authtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	authtest.Run(t, func(t *testing.T, v *authtest.Vault) authtest.Subject {
+		home := t.TempDir()
+		_, key := authtest.Certificate(t, authtest.Key(), pkix.Name{})
+		authtest.WriteFile(t, filepath.Join(home, "key.pem"), key)
+		path := filepath.Join(home, "config")
+		config := func(user string) string {
+			return "[DEFAULT]\ntenancy=t\nuser = " + user + "\nfingerprint=aa:bb\nkey_file=~/key.pem\n[OTHER]\nuser=x\n"
+		}
+		authtest.WriteFile(t, path, config("one"))
+		m, err := New(Config{Type: APIKey, Role: "App", Env: func(name string) string {
+			return map[string]string{"HOME": home, "OCI_CONFIG_FILE": path}[name]
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := authtest.NewValue("t/one/aa:bb")
+		host := strings.TrimPrefix(v.Server.URL, "http://")
+		return authtest.Subject{
+			Method: m, Secrets: []string{key[100:200]},
+			Check: func(r authtest.Request) error {
+				header := map[string]string{}
+				sent, _ := r.Body["request_headers"].(map[string]any)
+				for k, list := range sent {
+					values, _ := list.([]any)
+					if len(values) != 1 {
+						return errors.New("headers are not lists of one")
+					}
+					header[k], _ = values[0].(string)
+				}
+				if r.Path != "auth/oci/login/app" || header["(request-target)"] != "get /v1/auth/oci/login/app" || header["host"] != host {
+					return errors.New("wrong request")
+				}
+				return verify(header, want.Get(), &authtest.Key().PublicKey)
+			},
+			Rotate: func() { want.Set("t/two/aa:bb"); authtest.WriteFile(t, path, config("two")) },
+			Spoil:  func() { want.Set("another") },
+		}
+	})
+}
+
+var form = regexp.MustCompile(`^Signature version="1",headers="([^"]*)",keyId="([^"]*)",algorithm="rsa-sha256",signature="([^"]*)"$`)
+
+// verify checks a signature by draft-cavage-http-signatures as Oracle publishes it.
+func verify(header map[string]string, id string, public *rsa.PublicKey) error {
+	parts := form.FindStringSubmatch(header["authorization"])
+	if parts == nil || parts[2] != id {
+		return errors.New("wrong authorization")
+	}
+	var lines []string
+	for _, name := range strings.Fields(parts[1]) {
+		if header[name] == "" {
+			return fmt.Errorf("header %q is signed but absent", name)
+		}
+		lines = append(lines, name+": "+header[name])
+	}
+	at, err := http.ParseTime(header["date"])
+	if err != nil || time.Since(at).Abs() > time.Minute {
+		return errors.New("wrong date")
+	}
+	signature, err := base64.StdEncoding.DecodeString(parts[3])
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], signature)
+}
+
+// TestInstance: the metadata's certificate is traded for a session token, which names the session key.
+func TestInstance(t *testing.T) {
+	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{OrganizationalUnit: []string{"opc-certtype:instance", "opc-tenant:ocid1.tenancy"}})
+	claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, time.Now().Add(time.Hour).Unix()))
+	var session *rsa.PublicKey
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := map[string]string{
+			"/opc/v2/identity/cert.pem": cert, "/opc/v2/identity/key.pem": key, "/opc/v2/identity/intermediate.pem": cert, "/opc/v2/instance/region": "fra",
+		}[r.URL.Path]
+		if ok && r.Header.Get("Authorization") == "Bearer Oracle" {
+			_, _ = io.WriteString(w, answer)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		sum := sha256.Sum256(body)
+		header := map[string]string{"(request-target)": "post /v1/x509", "content-length": fmt.Sprint(len(body))}
+		for _, name := range []string{"date", "content-type", "x-content-sha256", "authorization"} {
+			header[name] = r.Header.Get(name)
+		}
+		block, _ := pem.Decode([]byte(cert))
+		id := "ocid1.tenancy/fed-x509-sha256/" + fingerprint(block.Bytes)
+		var sent struct{ PublicKey []byte }
+		if r.URL.Path != "/v1/x509" || header["x-content-sha256"] != base64.StdEncoding.EncodeToString(sum[:]) ||
+			verify(header, id, &authtest.Key().PublicKey) != nil || json.Unmarshal(body, &sent) != nil {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		public, _ := x509.ParsePKIXPublicKey(sent.PublicKey)
+		session, _ = public.(*rsa.PublicKey)
+		_, _ = io.WriteString(w, `{"token":"h.`+claims+`.s"}`)
+	}))
+	t.Cleanup(s.Close)
+	m, err := New(Config{Type: Instance, Role: "app", metadata: s.URL + "/opc/v2", federation: s.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := m.signer(t.Context())
+	if err != nil || got.id != "ST$h."+claims+".s" || !got.key.PublicKey.Equal(session) {
+		t.Fatalf("signer %q, %v", got.id, err)
+	}
+	if again, err := m.signer(t.Context()); err != nil || again.key != got.key {
+		t.Error("the session is not kept until its end")
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	for name, m := range map[string]map[string]any{
+		"no type": {"role": "x"}, "no role": {"type": "apikey"}, "wrong type": {"role": "x", "type": "user"},
+		"zero poll": {"role": "x", "type": "apikey", "credential_poll_interval": 0},
+	} {
+		c, err := FromMap(m)
+		if err == nil {
+			_, err = New(c)
+		}
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
