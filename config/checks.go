@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,11 +84,15 @@ func checkAddress(to *string, text string) error {
 	case u.Host == "":
 		return fmt.Errorf("%q names no host", text)
 	default:
-		u.Host = normalHost(u.Host)
-		text = u.String()
+		text = rehost(text, u.Host)
 	}
 	*to = text
 	return nil
+}
+
+// rehost replaces host in a URL's text and leaves the rest as it was written.
+func rehost(text, host string) string {
+	return strings.Replace(text, host, normalHost(host), 1)
 }
 
 // normalHost writes an IP address, alone or with a port, in RFC 5952 form.
@@ -109,12 +114,24 @@ func normalHost(s string) string {
 	return ip.String()
 }
 
+// normalAddress does the same inside a host, host:port, URL or user@host.
+func normalAddress(s string) string {
+	if u, err := url.Parse(s); err == nil && u.Host != "" {
+		return rehost(s, u.Host)
+	}
+	user, host, ok := strings.Cut(s, "@")
+	if !ok {
+		return normalHost(s)
+	}
+	return user + "@" + normalHost(host)
+}
+
 var policies = []string{"restart", "overlap", "signal", "hook", "exit", "none"}
 
 // parseRule reads POLICY[:ARGUMENT]: signal:HUP, hook:/path/to/script, exit:3.
 func parseRule(text string) (rule ChangeRule, code int, err error) {
 	policy, arg, has := strings.Cut(text, ":")
-	if !contains(policies, policy) {
+	if !slices.Contains(policies, policy) {
 		err = fmt.Errorf("%q is not one of %s", policy, strings.Join(policies, ", "))
 		if h := nearest(policy, policies); h != "" {
 			err = fmt.Errorf("%w; did you mean %q?", err, h)

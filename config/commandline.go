@@ -135,7 +135,16 @@ func parseFlags(args []string, opts []option, into map[string][]string) ([]strin
 			return nil
 		},
 	}
+	mentioned := map[string]bool{}
+	for _, a := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		mentioned[name] = true
+	}
 	for _, o := range opts {
+		// cli compiles a regular expression for each flag it knows: 8 ms for all of ours.
+		if !mentioned[o.name] && !mentioned[o.short] {
+			continue
+		}
 		app.Flags = append(app.Flags, &cli.GenericFlag{Name: o.name, Value: recorder{o, into}})
 		if o.short != "" { // not an alias: cli sets a flag again through its other names
 			app.Flags = append(app.Flags, &cli.GenericFlag{Name: o.short, Value: recorder{o, into}})

@@ -37,7 +37,7 @@ type Config struct {
 	PIDFile   string
 	Check     CheckOptions
 
-	Settings []Setting // every effective value with its origin, sorted by section
+	Settings []Setting // every effective value with its origin; only for check and --explain
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient
 
 	autoAuth          bool     // an auto_auth stanza was read

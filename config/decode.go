@@ -18,11 +18,22 @@ type decoder struct {
 	origins map[any]string      // where the value behind a pointer came from
 	set     map[string]Position // dotted keys of this file
 	path    []string
-	dups    bool // duplicate keys are only a warning
+	blocks  map[string]Position // where each top-level block was last seen
+	dups    bool                // duplicate keys are only a warning
 	env     environ.Environ
 	top     stanza // where whereIs looks
 
 	tokenUse []tokenUse
+}
+
+// fail reports what no file may have. What stands in the stanzas that vault proxy does not
+// read, and so accepts, or that Vault reads only later, is a doubt.
+func (d *decoder) fail(pos Position, key, message, hint string) {
+	if len(d.path) > 0 && slices.Contains([]string{"template", "env_template", "exec", "template_config"}, d.path[0]) || d.here() == "auto_auth.sink.config" {
+		d.doubt(pos, key, message, hint)
+		return
+	}
+	d.report.fail(pos, key, message, hint)
 }
 
 // tokenUse is one mention of use_auto_auth_token, which has two places.
@@ -50,6 +61,11 @@ func (d *decoder) whereIs(name string) string {
 		}
 	}
 	walk("", d.top)
+	for _, keys := range methodKeys() {
+		if slices.ContainsFunc(keys, func(k methodKey) bool { return k.name == name && len(name) > 8 }) {
+			return "auto_auth.method.config"
+		}
+	}
 	if len(found) == 1 {
 		return found[0]
 	}
@@ -59,6 +75,9 @@ func (d *decoder) whereIs(name string) string {
 func (d *decoder) key(name string) string {
 	return strings.Join(append(slices.Clone(d.path), name), ".")
 }
+
+// here is the dotted name of the stanza being read.
+func (d *decoder) here() string { return strings.Join(d.path, ".") }
 
 func (d *decoder) body(b body, s stanza) {
 	seen := map[string]Position{}
@@ -72,7 +91,7 @@ func (d *decoder) body(b body, s stanza) {
 			continue
 		}
 		if k, ok := s.findKey(it.name); ok {
-			if d.once(it, k.name, seen) {
+			if k.many || d.once(it, k.name, seen) {
 				d.value(it, k)
 			}
 			continue
@@ -98,13 +117,22 @@ func (d *decoder) hint(name string, s stanza) string {
 	if at := d.whereIs(name); at != "" {
 		return fmt.Sprintf("it belongs in %s", at)
 	}
-	return "known here: " + strings.Join(s.names(), ", ")
+	return known(s.names())
+}
+
+// known lists the valid names, when the list is short enough to be read.
+func known(names []string) string {
+	if len(names) > 12 {
+		return ""
+	}
+	return "known here: " + strings.Join(names, ", ")
 }
 
 func (s stanza) findKey(name string) (key, bool) {
-	for _, k := range s.keys {
+	for i := range s.keys { // a key is large: not copied until it is the one
+		k := &s.keys[i]
 		if strings.EqualFold(k.name, name) || slices.ContainsFunc(k.aliases, func(a string) bool { return strings.EqualFold(a, name) }) {
-			return k, true
+			return *k, true
 		}
 	}
 	return key{}, false
@@ -203,7 +231,6 @@ func (d *decoder) setLabel(pos Position, l *label, text string) {
 	}
 	if len(l.allow) > 0 && !slices.Contains(l.allow, text) {
 		d.doubt(pos, d.key(l.name), fmt.Sprintf("%q is not supported", text), choose(text, l.allow))
-		return
 	}
 	*l.to = text
 }
@@ -273,11 +300,15 @@ func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza)
 		d.forget(s)
 	}
 	b.pos = it.pos
+	if len(d.path) == 1 {
+		d.blocks[bl.name] = it.pos
+	}
 	switch {
 	case s.label == nil && len(labels) > 0:
-		d.doubt(it.pos, d.key("")[:len(d.key(""))-1], fmt.Sprintf("takes no label %q", labels[0]), "")
+		d.doubt(it.pos, d.here(), fmt.Sprintf("takes no label %q", labels[0]), "")
 	case s.label != nil && len(labels) > 1:
-		d.doubt(it.pos, d.key("")[:len(d.key(""))-1], fmt.Sprintf("takes one label, not %d", len(labels)), "")
+		d.doubt(it.pos, d.here(), fmt.Sprintf("takes one label, not %d", len(labels)), "")
+		fallthrough
 	case s.label != nil && len(labels) == 1:
 		d.setLabel(it.pos, s.label, labels[0])
 	}

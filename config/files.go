@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/envexec/envexec/environ"
@@ -52,6 +53,10 @@ func reason(err error) string {
 		return fmt.Sprintf("cannot %s: %v", p.Op, p.Err)
 	}
 	return err.Error()
+}
+
+func newDecoder(env environ.Environ) *decoder {
+	return &decoder{origins: map[any]string{}, blocks: map[string]Position{}, env: env}
 }
 
 // readFiles decodes every file into c, later ones over earlier ones.
@@ -101,7 +106,7 @@ func sticky(c *Config) func() {
 func union(a, b []string) []string {
 	var all []string
 	for _, s := range append(append(all, a...), b...) {
-		if s != "" && !contains(all, s) {
+		if s != "" && !slices.Contains(all, s) {
 			all = append(all, s)
 		}
 	}

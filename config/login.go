@@ -126,8 +126,8 @@ func (h chooser) byFlags(login *Login) {
 	if !h.line.has("auth") {
 		login.Source = "ENVEXEC_AUTH"
 	}
-	if !slices.Contains(methods, login.Method) && login.Method != "token" {
-		h.failSource(login.Source, fmt.Sprintf("%q is no auth method", login.Method), choose(login.Method, methods))
+	if !slices.Contains(methodNames(), login.Method) && login.Method != "token" {
+		h.failSource(login.Source, fmt.Sprintf("%q is no auth method", login.Method), choose(login.Method, methodNames()))
 		return
 	}
 	login.Settings = map[string]any{}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -280,7 +281,7 @@ func generalOptions(c *Config) []option {
 
 func allow(words ...string) func(string) error {
 	return func(text string) error {
-		if contains(words, text) {
+		if slices.Contains(words, text) {
 			return nil
 		}
 		err := oneOf(text, words...)

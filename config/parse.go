@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"os"
 	"slices"
 
@@ -27,7 +26,7 @@ func Parse(args []string, env environ.Environ) (*Config, error) {
 		return completion(line.flags["completion"])
 	}
 
-	d := &decoder{origins: map[any]string{}, env: env}
+	d := newDecoder(env)
 	at := layers{report: &d.report, origins: d.origins, env: env}
 	d.lenient = at.lenient(line)
 	at.readEnvFiles(line, opts, c)
@@ -51,7 +50,9 @@ func Parse(args []string, env environ.Environ) (*Config, error) {
 	if u := nothingToDo(c, line, len(d.problems) > 0); u != nil {
 		return nil, u
 	}
-	c.Settings = settings(c, opts, d.origins)
+	if c.Word == Check || c.Check.Explain {
+		c.Settings = settings(c, opts, d.origins)
+	}
 	c.Warnings = d.warnings
 	if err := d.err(); err != nil {
 		return nil, err
@@ -131,7 +132,5 @@ func nothingToDo(c *Config, line commandLine, broken bool) error {
 
 // sortWarnings orders warnings by place, so that runs are alike.
 func sortWarnings(w []Problem) {
-	slices.SortStableFunc(w, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
-	})
+	slices.SortStableFunc(w, func(a, b Problem) int { return comparePositions(a.Pos, b.Pos) })
 }

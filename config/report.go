@@ -37,6 +37,16 @@ func (r *report) failSource(source, message, hint string) {
 	r.problems = append(r.problems, Problem{Source: source, Message: message, Hint: hint})
 }
 
+// doubtSource is doubt about something that is not a place in a file.
+func (r *report) doubtSource(source, key, message, hint string) {
+	p := Problem{Source: source, Key: key, Message: message, Hint: hint}
+	if r.lenient {
+		r.warnings = append(r.warnings, p)
+		return
+	}
+	r.problems = append(r.problems, p)
+}
+
 // failErr keeps an error that already is a Problem as it is.
 func (r *report) failErr(file string, err error) {
 	var p Problem

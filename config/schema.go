@@ -31,7 +31,8 @@ type key struct {
 	example string // HCL value; "" = the default's text
 	def     string // shown default when it is not what to holds
 	allow   []string
-	weak    bool   // takes true, 1 and "true" alike, as Vault does
+	weak    bool   // takes true, 1 and "true" alike, as Vault does; of a list: one string with commas
+	many    bool   // may be repeated, the last one counts
 	ours    bool   // not in Vault
 	why     string // has no effect here, and why
 	check   func(text string) error

@@ -5,9 +5,6 @@ import (
 	"strings"
 )
 
-// Methods are the names of the auth methods, as in auto_auth.method.
-var methods = []string{"alicloud", "approle", "aws", "azure", "cert", "cf", "gcp", "jwt", "kerberos", "kubernetes", "ldap", "oci", "token_file", "userpass", "github", "pcf"}
-
 func autoAuthStanza(c *Config) stanza {
 	l := &c.Login
 	reset := func() { *l = defaultLogin(); c.Sinks = nil; c.autoAuth = true }
@@ -47,7 +44,7 @@ func checkWrapping(d *decoder, b body, c *Config) {
 func methodStanza(l *Login) stanza {
 	return stanza{
 		doc:   "The auth method. Its own keys are in config; each method has its page.",
-		label: &label{name: "type", doc: "the method's name", to: &l.Method, fold: true, allow: methods},
+		label: &label{name: "type", doc: "the method's name", to: &l.Method, fold: true, allow: methodNames()},
 		keys: []key{
 			{name: "mount_path", to: &l.MountPath, def: "auth/TYPE", doc: "where the method is mounted, with auth/", example: `"auth/approle"`, check: func(s string) error {
 				l.MountPath = strings.TrimSuffix(s, "/")
@@ -75,6 +72,8 @@ func methodStanza(l *Login) stanza {
 			}
 			if l.Settings == nil && l.Method != "cert" {
 				d.fail(b.pos, d.key("config"), "missing", "write config { … }")
+			} else {
+				checkMethod(d, l.Method, l.Settings, b.pos)
 			}
 		},
 	}

@@ -204,7 +204,7 @@ func changeStanza(c *Config) stanza {
 		doc:   "What a changed secret does to the program.",
 		reset: func() { *g = defaultChange() },
 		keys: []key{
-			{name: "policy", to: &g.Policy, allow: policies, doc: strings.Join(policies, ", ")},
+			{name: "policy", to: &g.Policy, allow: policies, doc: strings.Join(policies, ", "), example: `"signal"`},
 			{name: "signal", to: &g.Signal, doc: "for policy signal", check: func(s string) error { return checkSignal(&g.Signal, s) }},
 			{name: "hook", to: &g.Hook, doc: "for policy hook: program and arguments", example: `["/app/reload"]`},
 			{name: "exit_code", to: &g.ExitCode, doc: "for policy exit: our status"},
@@ -216,11 +216,6 @@ func changeStanza(c *Config) stanza {
 			{name: "limit", to: &g.Limit, doc: "at most this many changes in interval; 0 = no limit", example: "5"},
 			{name: "interval", to: &g.Interval, doc: "see limit", example: `"1h"`},
 			{name: "window", to: &g.Window, doc: "act only between these local times", example: `"02:00-04:00"`, check: checkWindow},
-		},
-		done: func(d *decoder, b body) {
-			if g.Policy == "hook" && len(g.Hook) == 0 {
-				d.fail(b.pos, d.key("hook"), "policy hook needs it", "")
-			}
 		},
 	}
 }

@@ -85,7 +85,7 @@ func persistStanza(h *Cache) stanza {
 			{name: "path", to: &p.Path, doc: "directory of the file", example: `"/var/lib/envexec"`},
 			{name: "keep_after_import", to: &p.KeepAfterImport, doc: "do not remove the file once it is read"},
 			{name: "exit_on_err", to: &p.ExitOnErr, doc: "end when the file cannot be read"},
-			{name: "service_account_token_file", to: &p.TokenFile, doc: "for kubernetes"},
+			{name: "service_account_token_file", to: &p.TokenFile, doc: "for kubernetes", example: `"/run/token"`},
 			{name: "key_file", ours: true, to: &p.KeyFile, doc: "for file: the key, 32 bytes or their base64", example: `"/etc/envexec/key"`},
 			{name: "old_key_file", ours: true, to: &p.OldKeyFile, doc: "for file: the key before the last rotation", example: `"/etc/envexec/key.old"`},
 			{name: "credential", ours: true, to: &p.Credential, doc: "for credential: name of a systemd credential", example: `"envexec-key"`},
@@ -101,9 +101,9 @@ func persistStanza(h *Cache) stanza {
 			case p.Type == "":
 				d.fail(b.pos, d.key("type"), "missing", choose("", persistTypes))
 			case p.Path == "":
-				d.fail(b.pos, d.key("path"), "missing", "")
+				d.doubt(b.pos, d.key("path"), "missing", "")
 			case names[p.Type] != "" && needs[p.Type] == "":
-				d.fail(b.pos, d.key(names[p.Type]), fmt.Sprintf("persist %q needs it", p.Type), "")
+				d.doubt(b.pos, d.key(names[p.Type]), fmt.Sprintf("persist %q needs it", p.Type), "")
 			}
 		},
 	}
@@ -189,7 +189,7 @@ func checkListener(d *decoder, b body, l *Listener) {
 	}
 	if l.Address == "" {
 		if l.Type == "unix" {
-			d.fail(b.pos, d.key("address"), "missing", "a unix listener needs a path")
+			d.doubt(b.pos, d.key("address"), "missing", "a unix listener needs a path")
 		} else {
 			l.Address = "127.0.0.1:8200"
 		}
@@ -201,10 +201,10 @@ func checkListener(d *decoder, b body, l *Listener) {
 		d.doubt(b.pos, d.key("tls_cert_file"), "tls_cert_file and tls_key_file are missing", "write tls_disable = true for a listener without TLS")
 	}
 	if slices.Index(tlsVersions, l.TLSMinVersion) > slices.Index(tlsVersions, l.TLSMaxVersion) {
-		d.fail(b.pos, d.key("tls_min_version"), "is above tls_max_version", "")
+		d.doubt(b.pos, d.key("tls_min_version"), "is above tls_max_version", "")
 	}
 	if l.TLSRequireClientCert && l.TLSDisableClientCert {
-		d.fail(b.pos, d.key("tls_disable_client_certs"), "contradicts tls_require_and_verify_client_cert", "")
+		d.doubt(b.pos, d.key("tls_disable_client_certs"), "contradicts tls_require_and_verify_client_cert", "")
 	}
 }
 

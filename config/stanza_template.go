@@ -32,7 +32,7 @@ func templateStanza(c *Config) stanza {
 			{name: "command", to: &t.Command, doc: "run after a change; a lone string is a shell line", example: `["nginx", "-s", "reload"]`},
 			{name: "command_timeout", to: &t.CommandTimeout, doc: "the command is killed after this"},
 			{name: "sandbox_path", to: &t.SandboxPath, doc: "functions file and writeToFile stay below it", example: `"/run/app"`},
-			{name: "wait", to: new(string), doc: `quiet period "min:max"`, example: `"1s:5s"`, read: func(d *decoder, it item) { readWait(d, it, &t.WaitMin, &t.WaitMax) }},
+			{name: "wait", many: true, to: new(string), doc: `quiet period "min:max"`, example: `"1s:5s"`, read: func(d *decoder, it item) { readWait(d, it, &t.WaitMin, &t.WaitMax) }},
 		}...),
 		blocks: []block{{name: "exec", many: true, open: func() stanza { return templateExec(&t) }}},
 		done: func(d *decoder, b body) {
@@ -118,7 +118,7 @@ func templateExec(t *Template) stanza {
 			{name: "command", to: &t.Command, doc: "program and arguments", example: `["nginx", "-s", "reload"]`},
 			{name: "timeout", to: &t.CommandTimeout, doc: "killed after this"},
 			{name: "splay", to: &t.CommandSplay, doc: "random pause before it"},
-			{name: "enabled", to: &enabled, def: "true", doc: "false switches it off", example: "true"},
+			{name: "enabled", to: &enabled, def: "true", doc: "false switches it off", example: "false"},
 			{name: "kill_timeout", to: &kill, doc: "pause before KILL", why: "it is killed when its timeout is over"},
 			{name: "kill_signal", to: new(string), doc: "signal before KILL", why: "it is killed when its timeout is over"},
 			{name: "reload_signal", to: new(string), doc: "signal to reload it", why: "it is run anew at each change"},

@@ -28,11 +28,6 @@ func vaultStanza(c *Config) stanza {
 			{name: "max_concurrent", ours: true, to: &c.Secrets.MaxConcurrent, doc: "requests to Vault at once", check: checkPositive},
 		},
 		blocks: []block{{name: "retry", open: func() stanza { return retryStanza(v) }}},
-		done: func(d *decoder, b body) {
-			if (v.ClientCert == "") != (v.ClientKey == "") {
-				d.doubt(b.pos, d.key("client_cert"), "client_cert and client_key must be given together", "")
-			}
-		},
 	}
 }
 

@@ -20,6 +20,25 @@ func nearest(word string, candidates []string) string {
 			best, bestDistance = c, d
 		}
 	}
+	if best == "" {
+		best = sameStart(word, candidates)
+	}
+	return best
+}
+
+// sameStart finds the candidate of which word is a long or short form: role_id_file for
+// role_id_file_path, permissions for perms.
+func sameStart(word string, candidates []string) string {
+	best, longest := "", 3
+	for _, c := range candidates {
+		n := 0
+		for n < len(word) && n < len(c) && word[n] == c[n] {
+			n++
+		}
+		if n > longest && 5*n >= 4*min(len(word), len(c)) {
+			best, longest = c, n
+		}
+	}
 	return best
 }
 

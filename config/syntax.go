@@ -22,6 +22,8 @@ import (
 const (
 	maxFileSize = 64 << 20
 	maxDepth    = 1000 // the parser recurses; no configuration nests like that
+	// manyBrackets is where counting the depth begins: fewer cannot exhaust the stack.
+	manyBrackets = 100_000
 )
 
 // body is the inside of a block: what stands in it, in order.
@@ -74,7 +76,7 @@ func parseFile(file string, src []byte) (b body, err error) {
 
 // tooDeep keeps a hostile file from exhausting the stack of the recursive parser.
 func tooDeep(file string, src []byte, isJSON bool) (Position, bool) {
-	if bytes.Count(src, []byte("{"))+bytes.Count(src, []byte("[")) <= maxDepth {
+	if bytes.Count(src, []byte("{"))+bytes.Count(src, []byte("[")) <= manyBrackets {
 		return Position{}, false
 	}
 	depth := 0
@@ -107,8 +109,6 @@ func tooDeep(file string, src []byte, isJSON bool) (Position, bool) {
 	return Position{}, false
 }
 
-var atText = regexp.MustCompile(`(?:At |at )?(\d+):(\d+):? ?`)
-
 // syntaxProblem finds the place of a parser's error, which it keeps in three ways.
 func syntaxProblem(file string, src []byte, isJSON bool, err error) Problem {
 	p := Problem{Pos: Position{File: file}, Message: "syntax error: " + err.Error()}
@@ -129,7 +129,7 @@ func syntaxProblem(file string, src []byte, isJSON bool, err error) Problem {
 		}
 		return p
 	}
-	if m := atText.FindStringSubmatch(err.Error()); m != nil {
+	if m := regexp.MustCompile(`(\d+):(\d+)`).FindStringSubmatch(err.Error()); m != nil {
 		p.Pos.Line, _ = strconv.Atoi(m[1])
 		p.Pos.Column, _ = strconv.Atoi(m[2])
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,33 +47,28 @@ func (d *decoder) value(it item, k key) {
 				text = a
 			}
 		}
-		if !contains(k.allow, text) {
+		if !slices.Contains(k.allow, text) {
 			d.doubt(it.pos, d.key(k.name), fmt.Sprintf("%q is not one of %s", text, strings.Join(k.allow, ", ")), didYouMean(text, k.allow))
 			return
 		}
 	}
-	err := assign(k.to, text)
-	if err == nil && k.check != nil {
-		err = k.check(text)
-	}
-	if err != nil {
+	before := format(k.to)
+	if err := assign(k.to, text); err != nil {
 		d.fail(it.pos, d.key(k.name), err.Error(), "")
 		return
+	}
+	if k.check != nil {
+		if err := k.check(text); err != nil {
+			d.doubt(it.pos, d.key(k.name), err.Error(), "")
+			_ = assign(k.to, before) // was there before
+			return
+		}
 	}
 	if span, ok := k.to.(*time.Duration); ok && *span < 0 {
 		d.doubt(it.pos, d.key(k.name), "must not be negative", "")
 		*span = 0
 	}
 	d.origins[k.to] = it.pos.String()
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }
 
 // text returns a literal's text if its kind fits the destination.
@@ -165,7 +161,7 @@ func (d *decoder) strings(it item, k key) ([]string, bool) {
 		values = append(values, literal(lit).text)
 	}
 	for _, v := range values {
-		if len(k.allow) > 0 && v != "" && !contains(k.allow, v) {
+		if len(k.allow) > 0 && v != "" && !slices.Contains(k.allow, v) {
 			d.doubt(it.pos, d.key(k.name), fmt.Sprintf("%q is not one of %s", v, strings.Join(k.allow, ", ")), didYouMean(v, k.allow))
 		}
 	}

@@ -1,0 +1,67 @@
+package config
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/internal/vaulttest"
+	"github.com/rogpeppe/go-internal/txtar"
+)
+
+// Whatever file the real vault agent or vault proxy accepts, check --offline --lenient
+// accepts too. The cases of single keys are left out: there we accept everything.
+func TestAcceptsWhatVaultAccepts(t *testing.T) {
+	vault, err := vaulttest.Binary()
+	if err != nil {
+		vaulttest.Missing(t, vaulttest.PartVault, err.Error())
+	}
+	if vault, err = filepath.Abs(vault); err != nil {
+		t.Fatal(err)
+	}
+	dir, accepted := t.TempDir(), 0
+	for _, path := range []string{"testdata/files.txtar", "testdata/mistakes.txtar"} {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range archive.Files {
+			ext := filepath.Ext(f.Name)
+			if ext != ".hcl" && ext != ".json" {
+				continue
+			}
+			file := filepath.Join(dir, filepath.Base(f.Name))
+			if err := os.WriteFile(file, f.Data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if !verifies(vault, "agent", file) && !verifies(vault, "proxy", file) {
+				if strings.HasSuffix(path, "files.txtar") {
+					t.Errorf("%s %s: vault does not accept it", path, f.Name)
+				}
+				continue
+			}
+			accepted++
+			if _, err := Parse([]string{"check", "--offline", "--lenient", "--config", file}, environ.Environ{}); err != nil {
+				t.Errorf("%s %s: vault accepts it, we say:\n%v", path, f.Name, err)
+			}
+		}
+	}
+	if accepted < 15 {
+		t.Errorf("vault accepted only %d files: is its hidden flag still there?", accepted)
+	}
+	t.Logf("%d files are accepted by vault", accepted)
+}
+
+func verifies(vault, mode, file string) bool {
+	cmd := exec.Command(vault, mode, "-config="+file, "-test-verify-only")
+	cmd.Dir = filepath.Dir(file)
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "VAULT_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	return cmd.Run() == nil
+}
