@@ -37,7 +37,7 @@ func statusOf(err error) (status int, hint string) {
 	)
 	switch {
 	case errors.As(err, &usage):
-		return statusUsage, "see envexec --help"
+		return statusUsage, ""
 	case errors.As(err, &problems), errors.As(err, &conflict):
 		return statusConfig, ""
 	case errors.As(err, &denied):

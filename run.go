@@ -111,7 +111,7 @@ func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *sup
 		return nil, err
 	}
 	if j.vault == nil && j.program == nil {
-		return nil, &config.UsageError{Message: "nothing to do: no program, no secret and no listener", Hint: "envexec -- program args"}
+		return nil, &config.UsageError{Message: "nothing to do: no program, no secret and no listener", Hint: "write envexec [flags] -- PROGRAM [ARGS]"}
 	}
 	return j, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/internal/vaulttest"
+	"github.com/envexec/envexec/signals"
 )
 
 func TestMain(m *testing.M) {
@@ -37,7 +39,7 @@ func (m leakChecked) Run() int {
 //
 //	app print NAME…         print the variables and exit
 //	app exit N
-//	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM
+//	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
 	case "print":
@@ -73,7 +75,7 @@ func follow(file string, names []string) {
 	for sig := range got {
 		switch sig.String() {
 		case "urgent I/O condition": // the Go runtime's own
-		case "terminated":
+		case "terminated", "interrupt": // the latter when a script has failed
 			fmt.Fprintln(f, "stopped")
 			os.Exit(0)
 		default:
@@ -102,6 +104,7 @@ func runScripts(t *testing.T, dir string) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":   cmdStatus,
 			"wait-for": cmdWaitFor,
+			"send":     cmdSend,
 			"vault":    cmdVault,
 		},
 		Setup: func(env *testscript.Env) error {
@@ -110,15 +113,8 @@ func runScripts(t *testing.T, dir string) {
 			return nil
 		},
 		RequireExplicitExec: true,
-		Deadline:            deadline(t),
+		Deadline:            time.Now().Add(3 * patience),
 	})
-}
-
-func deadline(t *testing.T) time.Time {
-	if d, ok := t.Deadline(); ok {
-		return d
-	}
-	return time.Now().Add(5 * patience)
 }
 
 // cmdStatus runs a command and compares its exit status, which `exec` cannot.
@@ -156,6 +152,20 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s never matched %q; it has:\n%s", args[0], args[1], text)
+}
+
+// cmdSend sends a signal to the background command started last; testscript's own
+// kill knows only INT and KILL.
+//
+//	send SIGNAL
+func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
+	running := ts.BackgroundCmds()
+	if neg || len(args) != 1 || len(running) == 0 {
+		ts.Fatalf("usage: send SIGNAL, with a command in the background")
+	}
+	sig, err := signals.Parse(args[0])
+	ts.Check(err)
+	ts.Check(running[len(running)-1].Process.Signal(sig))
 }
 
 // scriptVault is a script's Vault; scripts run one command at a time.
@@ -292,6 +302,11 @@ func pairs(ts *testscript.TestScript, args []string) map[string]any {
 			v = ts.ReadFile(file)
 		}
 		m[k] = v
+		if text, ok := strings.CutPrefix(v, "json:"); ok {
+			var value any
+			ts.Check(json.Unmarshal([]byte(text), &value))
+			m[k] = value
+		}
 	}
 	return m
 }
@@ -307,5 +322,11 @@ func (t scriptT) Helper()                   {}
 func (t scriptT) Cleanup(f func())          { t.ts.Defer(f) }
 func (t scriptT) Fatalf(f string, a ...any) { t.ts.Fatalf(f, a...) }
 func (t scriptT) Skipf(f string, a ...any)  { t.ts.Fatalf(f, a...) } // TestVaultScripts has asked before
-func (t scriptT) TempDir() string           { return t.ts.MkAbs(".vault") }
-func (t scriptT) Logf(f string, a ...any)   { t.ts.Logf(f, a...) }
+
+func (t scriptT) TempDir() string {
+	dir := t.ts.MkAbs(".vault")
+	t.ts.Check(os.MkdirAll(dir, 0o700))
+	return dir
+}
+
+func (t scriptT) Logf(f string, a ...any) { t.ts.Logf(f, a...) }
