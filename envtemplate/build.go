@@ -65,6 +65,7 @@ type builder struct {
 	cfg      *Config
 	units    []*unit
 	ciphers  []*Reference
+	known    map[string]bool // functions the engine has
 	problems []error
 }
 
@@ -81,6 +82,7 @@ func (b *builder) build() ([]*unit, error) {
 	for _, f := range b.cfg.Files {
 		b.file(f)
 	}
+	b.templates()
 	if err := b.cfg.Transit.batch(b.ciphers); err != nil {
 		b.problem("transit", err)
 	}
@@ -115,8 +117,8 @@ func (b *builder) duplicates() {
 
 func (b *builder) variable(v Variable) {
 	name := "variable " + v.Name
-	if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") {
-		b.problem(fmt.Sprintf("variable %q", v.Name), errors.New("not a name for a variable"))
+	if err := checkName(v.Name); err != nil {
+		b.problem(name, err)
 		return
 	}
 	refs, err := v.references()
@@ -143,6 +145,14 @@ func (b *builder) variable(v Variable) {
 		name: name, names: []string{name},
 		work: &variableWork{name: v.Name, parts: refs.parts, lenient: b.cfg.IgnoreMissing, delivery: d},
 	})
+}
+
+// checkName refuses what no environment can carry.
+func checkName(name string) error {
+	if name == "" || strings.ContainsAny(name, "=\x00") {
+		return fmt.Errorf("%q is not a name for a variable", name)
+	}
+	return nil
 }
 
 // references is what v is made of.
@@ -199,6 +209,10 @@ func (b *builder) file(f File) {
 	mode := f.Mode
 	if mode == 0 {
 		mode = 0o600
+	}
+	if f.Source != "" {
+		b.template(Template{Source: f.Source, Destination: f.Destination, Perms: mode, User: f.User, Group: f.Group, Refresh: f.Refresh})
+		return
 	}
 	out := RenderedFile{Path: f.Destination, Mode: mode, User: f.User, Group: f.Group, CreateDirs: true}
 	req, err := request(f.Path)

@@ -28,6 +28,8 @@ type RenderedFile struct {
 	Backup      bool
 	CreateDirs  bool
 	Command     *Command
+
+	root string // symbolic links must not lead out of it; "" = anywhere
 }
 
 // WriteFiles puts the files in place: all of them are staged beside their

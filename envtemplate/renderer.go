@@ -19,7 +19,7 @@ type Renderer struct {
 func New(cfg Config) (*Renderer, error) {
 	cfg.complete()
 	r := &Renderer{cfg: cfg, log: cfg.Logger, gens: make(chan Generation, 1), writer: newWriter(cfg)}
-	b := builder{cfg: &r.cfg}
+	b := builder{cfg: &r.cfg, known: map[string]bool{printFunc: true}}
 	units, err := b.build()
 	if err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +35,8 @@ func valueText(v any) (text string, there bool, err error) {
 	}
 	return strings.TrimSuffix(b.String(), "\n"), true, nil
 }
+
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 // missingKey is the error for a key a secret lacks.
 func missingKey(s *secret.Secret, key string) error {

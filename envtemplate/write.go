@@ -132,12 +132,37 @@ func stage(f RenderedFile) (temp string, err error) {
 		own.keep(now)
 	}
 	dir := filepath.Dir(f.Path)
+	if f.root != "" {
+		if err := confined(f.root, dir); err != nil {
+			return "", err
+		}
+	}
 	if f.CreateDirs {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return "", err
 		}
 	}
 	return own.writeTemp(dir, mode, f.Contents.Reveal())
+}
+
+// confined reports an error if dir, as far as it exists, lies outside root once
+// symbolic links are followed.
+func confined(root, dir string) error {
+	root, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return err
+	}
+	for {
+		real, err := filepath.EvalSymlinks(dir)
+		if err == nil {
+			_, err = below(root, real)
+			return err
+		}
+		if !errors.Is(err, fs.ErrNotExist) || filepath.Dir(dir) == dir {
+			return err
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 // writeTemp makes a complete file in dir.
