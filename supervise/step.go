@@ -54,7 +54,7 @@ func (m *machine) newChild(generation uint64, rotation Policy) child {
 
 func (m *machine) spawned(now time.Time, e event) {
 	c := m.slot(e.child)
-	if c == nil {
+	if c == nil || c.spawned {
 		return
 	}
 	c.spawned, c.started = true, now
@@ -79,7 +79,7 @@ func (m *machine) spawned(now time.Time, e event) {
 // spawnFailed is about a child that never was.
 func (m *machine) spawnFailed(now time.Time, e event) {
 	c := m.slot(e.child)
-	if c == nil {
+	if c == nil || c.spawned {
 		return
 	}
 	failed := *c
@@ -138,7 +138,7 @@ func (m *machine) settleFrom(t time.Time) { m.settleAt = t.Add(m.cfg.MinUptime) 
 // exited: a child ended. Its group is still being cleaned up.
 func (m *machine) exited(now time.Time, e event) {
 	c := m.slot(e.child)
-	if c == nil || c.dead {
+	if c == nil || c.dead || !c.spawned {
 		return
 	}
 	c.dead, c.status = true, e.status
@@ -162,7 +162,7 @@ func (m *machine) exited(now time.Time, e event) {
 // gone: nothing is left of a child, its process id is free.
 func (m *machine) gone(now time.Time, e event) {
 	c := m.slot(e.child)
-	if c == nil {
+	if c == nil || !c.dead {
 		return
 	}
 	current := c == &m.current
