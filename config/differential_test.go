@@ -22,7 +22,7 @@ func TestAcceptsWhatVaultAccepts(t *testing.T) {
 	if vault, err = filepath.Abs(vault); err != nil {
 		t.Fatal(err)
 	}
-	dir, accepted := t.TempDir(), 0
+	dir := t.TempDir()
 	for _, path := range []string{"testdata/files.txtar", "testdata/mistakes.txtar"} {
 		archive, err := txtar.ParseFile(path)
 		if err != nil {
@@ -37,22 +37,20 @@ func TestAcceptsWhatVaultAccepts(t *testing.T) {
 			if err := os.WriteFile(file, f.Data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if !verifies(vault, "agent", file) && !verifies(vault, "proxy", file) {
-				if strings.HasSuffix(path, "files.txtar") {
-					t.Errorf("%s %s: vault does not accept it", path, f.Name)
-				}
-				continue
+			whole := strings.HasSuffix(path, "files.txtar")
+			_, ours := Parse([]string{"check", "--offline", "--lenient", "--config", file}, environ.Environ{})
+			if ours == nil && !whole {
+				continue // what we accept needs no second opinion
 			}
-			accepted++
-			if _, err := Parse([]string{"check", "--offline", "--lenient", "--config", file}, environ.Environ{}); err != nil {
-				t.Errorf("%s %s: vault accepts it, we say:\n%v", path, f.Name, err)
+			accepts := verifies(vault, "agent", file) || verifies(vault, "proxy", file)
+			switch {
+			case accepts && ours != nil:
+				t.Errorf("%s %s: vault accepts it, we say:\n%v", path, f.Name, ours)
+			case whole && !accepts:
+				t.Errorf("%s %s: vault does not accept it", path, f.Name)
 			}
 		}
 	}
-	if accepted < 15 {
-		t.Errorf("vault accepted only %d files: is its hidden flag still there?", accepted)
-	}
-	t.Logf("%d files are accepted by vault", accepted)
 }
 
 func verifies(vault, mode, file string) bool {
