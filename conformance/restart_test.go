@@ -286,17 +286,15 @@ func TestR13(t *testing.T) {
 			vault := newVault(t)
 			p := start(t, command{
 				flags: rotating("--restart", "on-failure", "--restart-limit", "0", "--restart-min-backoff", "100ms", "--restart-max-backoff", "200ms"),
-				args:  program("on=TERM", "{", "exit=0", "}", "env=VALUE", "wait"), env: vault.env(),
+				args:  program("on=TERM", "{", "say=term", "waitfile="+gate(t), "exit=0", "}", "env=VALUE", "wait"), env: vault.env(),
 				attr: &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}},
 			})
 			p.line("env VALUE=1")
 			w := p.W()
-			lowest := uint64(1)
-			if c.option == "--nofile" { // what is open stays usable, one more is too many
-				lowest = highestFD(t, w) + 1
-			}
-			prlimit(t, w, c.uid, fmt.Sprintf("%s=%d:", c.option, lowest))
 			p.rotate(vault, "new")
+			p.line("term") // the new value is read, the old program about to end
+			prlimit(t, w, c.uid, c.option+"=1:")
+			open(t)
 			eventually(t, "the failure is reported", func() bool {
 				text := p.err.text()
 				return strings.Contains(text, "resource temporarily unavailable") || strings.Contains(text, "too many open files")
@@ -318,17 +316,4 @@ func prlimit(t testing.TB, pid int, uid uint32, option string) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("prlimit: %v: %s", err, out)
 	}
-}
-
-func highestFD(t testing.TB, pid int) (highest uint64) {
-	t.Helper()
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, entry := range entries {
-		fd, _ := strconv.ParseUint(entry.Name(), 10, 64)
-		highest = max(highest, fd)
-	}
-	return highest
 }

@@ -172,12 +172,15 @@ func TestS21(t *testing.T) {
 
 // gatePath is the file that opens a waiting program of this test.
 func gatePath(t testing.TB) string {
-	return filepath.Join(scratch, "gate-"+strings.ReplaceAll(t.Name(), "/", "-"))
+	return filepath.Join(scratch, "gates", strings.ReplaceAll(t.Name(), "/", "-"))
 }
 
 // gate names a file that does not exist until open.
 func gate(t testing.TB) string {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(gatePath(t)), 0o777); err != nil {
+		t.Fatal(err)
+	}
 	_ = os.Remove(gatePath(t))
 	return gatePath(t)
 }
