@@ -47,7 +47,7 @@ func (b *bench) startup(t vaulttest.T, r *report) {
 func (b *bench) manySecrets(t vaulttest.T, r *report) {
 	fmt.Printf("measuring: start with 1,000 secrets, %d times\n", slowRuns)
 	var ours, agents, ourCPU, agentCPU []time.Duration
-	for i := range slowRuns {
+	for range slowRuns {
 		e := b.run(t, b.with(b.envexec, b.thousand), many)
 		a := b.run(t, b.withAgent(b.thousand), many)
 		ours, agents = append(ours, e.start), append(agents, a.start)
