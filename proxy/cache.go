@@ -1,18 +1,162 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
+	"strings"
+	"time"
 
 	"github.com/envexec/envexec/lease/shared"
 )
 
-// Cache configures the cache behind the listeners.
-type Cache struct{}
+// Cache configures the cache behind the listeners. Zero values mean the default
+// named in each comment.
+type Cache struct {
+	NoLeases      bool // do not keep leases and created tokens
+	StaticSecrets bool // keep KV secrets
+	ShareLogins   bool // equal logins share one token
 
-func (p *Proxy) newCache() (*shared.Cache, error) { return shared.New(shared.Config{}) }
+	MaxAge        time.Duration // of a KV secret; 0 = ask Vault every time
+	MaxAgeEvents  time.Duration // the same while the server tells of changes; TicketLife
+	MaxAgeOffline time.Duration // the same while Vault does not answer; 0 = not served then
+	TicketLife    time.Duration // how long a caller's own read of a KV secret earns it hits; 5m
+	Pessimistic   bool          // and no longer, also while Vault does not answer
 
-func (p *Proxy) fromCache(http.ResponseWriter, *http.Request, *call) bool { return false }
+	MaxBytes int64 // 64 MiB
+}
 
-func (p *Proxy) throughCache(w http.ResponseWriter, r *http.Request, c *call) { p.forward(w, r, c) }
+func (p *Proxy) newCache() (*shared.Cache, error) {
+	c := p.cfg.Cache
+	return shared.New(shared.Config{
+		Do: p.do, Leases: !c.NoLeases, Static: c.StaticSecrets, ShareLogins: c.ShareLogins,
+		MaxAge: c.MaxAge, MaxAgeEvents: c.MaxAgeEvents, MaxAgeOffline: c.MaxAgeOffline,
+		TicketLife: c.TicketLife, Pessimistic: c.Pessimistic, MaxBytes: c.MaxBytes, Logger: p.log,
+	})
+}
 
-func (p *Proxy) remember(*http.Response, *call) error { return nil }
+// do sends a request of the cache's own.
+func (p *Proxy) do(r *http.Request) (*http.Response, error) {
+	p.aim(r)
+	for name, values := range p.upstream.headers {
+		r.Header[name] = values
+	}
+	if p.cfg.UserAgent != "" {
+		r.Header["User-Agent"] = []string{p.cfg.UserAgent}
+	}
+	p.states.send(r.Header)
+	return p.upstream.RoundTrip(r)
+}
+
+// uncached are headers that make an answer differ in ways no key holds.
+var uncached = []string{headerWrapTTL, "X-Vault-Mfa", "X-Vault-Policy-Override", "Upgrade", "Range"}
+
+// describe tells the cache about r. bypass: it must neither answer nor keep the answer.
+func (c *call) describe(r *http.Request) {
+	c.req = shared.Request{
+		Method: r.Method, Path: r.URL.Path, RawPath: r.URL.EscapedPath(), Query: r.URL.RawQuery,
+		Namespace: c.ns, Token: c.token, Session: c.own,
+	}
+	for _, name := range uncached {
+		if len(r.Header[name]) > 0 {
+			c.bypass = true
+		}
+	}
+	if len(r.Header[headerIndex])+len(r.Header[headerForward])+len(r.Header[headerStale]) > 0 {
+		c.req.Fresh = true
+	}
+	for _, v := range r.Header["Cache-Control"] {
+		if strings.Contains(v, "no-cache") || strings.Contains(v, "no-store") || strings.Contains(v, "max-age=0") {
+			c.req.Fresh = true
+		}
+	}
+}
+
+// fromCache answers a plain read from the cache, the short road.
+func (p *Proxy) fromCache(w http.ResponseWriter, r *http.Request, c *call) bool {
+	if p.cache == nil {
+		return false
+	}
+	c.describe(r)
+	return !c.bypass && r.Method == http.MethodGet && r.ContentLength == 0 && p.cache.Serve(w, &c.req)
+}
+
+// throughCache sends r to Vault unless an equal request brings the answer, and lets
+// the cache see what comes back.
+func (p *Proxy) throughCache(w http.ResponseWriter, r *http.Request, c *call) {
+	if p.cache == nil {
+		p.forward(w, r, c)
+		return
+	}
+	if len(c.body) > 0 {
+		c.req.Body, c.req.ContentType = c.body, r.Header.Get("Content-Type")
+	}
+	c.change = p.cache.Change(&c.req)
+	defer func() { c.change.End(0, nil) }()
+	if !c.bypass && c.kept {
+		served, flight := p.cache.Enter(r.Context(), w, &c.req)
+		if served {
+			c.change.End(http.StatusNotModified, nil)
+			return
+		}
+		c.flight = flight
+		defer flight.Close()
+	}
+	p.forward(w, r, c)
+}
+
+// errAway: Vault answers, but not for itself.
+var errAway = errors.New("vault is unavailable")
+
+// remember shows an answer to the cache.
+func (p *Proxy) remember(resp *http.Response, c *call) error {
+	if p.cache == nil {
+		return nil
+	}
+	if c.change != nil {
+		var body []byte
+		if c.change.Wants() && resp.StatusCode == http.StatusOK {
+			body, _ = peek(resp, 1<<20)
+		}
+		c.change.End(resp.StatusCode, body)
+	}
+	if resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented && c.flight.Stale() != nil {
+		return errAway
+	}
+	if c.flight.Wants(resp.StatusCode, resp.Header) {
+		if body, whole := peek(resp, c.flight.MaxAnswer()); whole {
+			c.flight.Store(resp.Header, body)
+		}
+		c.flight.Close()
+	}
+	if resp.StatusCode < 400 {
+		resp.Header["X-Cache"] = []string{"MISS"}
+	}
+	return nil
+}
+
+// stale answers with what the cache still may serve while Vault is away.
+func (p *Proxy) stale(w http.ResponseWriter, c *call) bool {
+	if p.cache == nil || c.flight == nil {
+		return false
+	}
+	a := c.flight.Stale()
+	if a != nil {
+		c.flight.Write(w, a)
+	}
+	return a != nil
+}
+
+// Epoch is the oldest login a kept lease depends on; 0 = none. Tokens of that login
+// and later ones must stay alive for the clients that were given those leases.
+func (p *Proxy) Epoch() uint64 {
+	if p.cache == nil {
+		return 0
+	}
+	oldest := uint64(0)
+	for _, t := range p.session.all() {
+		if p.cache.Holds(t.ID.Reveal()) && (oldest == 0 || t.Epoch < oldest) {
+			oldest = t.Epoch
+		}
+	}
+	return oldest
+}

@@ -36,6 +36,8 @@ type call struct {
 	ns     string        // namespace from the headers, without slashes at its ends
 	body   []byte        // the whole body when kept
 	kept   bool          // body is whole: the request can be sent again
+	req    shared.Request
+	bypass bool // the cache is not for this request
 	flight *shared.Flight
 	change *shared.Change // what the request may make stale
 }

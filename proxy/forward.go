@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"strings"
-
-	"github.com/envexec/envexec/secret"
 )
 
 // newForwarder builds the streaming road to Vault. Every request on it carries its
@@ -30,15 +28,9 @@ func (p *Proxy) newForwarder() *httputil.ReverseProxy {
 // rewrite makes the outgoing request: Vault's address, path and query byte for byte.
 func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	in, out, c := pr.In, pr.Out, callOf(pr.In.Context())
-	base := p.upstream.base
-	out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, ""
+	p.aim(out)
 	out.URL.RawQuery, out.URL.ForceQuery = in.URL.RawQuery, in.URL.ForceQuery
-	if prefix := strings.TrimSuffix(base.Path, "/"); prefix != "" {
-		if out.URL.RawPath != "" {
-			out.URL.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + out.URL.RawPath
-		}
-		out.URL.Path = prefix + out.URL.Path
-	} else if raw, _, _ := strings.Cut(in.RequestURI, "?"); strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") && raw != in.URL.EscapedPath() {
+	if raw, _, _ := strings.Cut(in.RequestURI, "?"); p.upstream.base.Path == "" && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") && raw != in.URL.EscapedPath() {
 		out.URL.Opaque = raw // a spelling that package url would change
 	}
 	if c.kept {
@@ -62,13 +54,25 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 	p.states.send(out.Header)
 }
 
+// aim points a request that only has a path at Vault.
+func (p *Proxy) aim(out *http.Request) {
+	base := p.upstream.base
+	out.URL.Scheme, out.URL.Host, out.Host = base.Scheme, base.Host, ""
+	if prefix := strings.TrimSuffix(base.Path, "/"); prefix != "" {
+		if out.URL.RawPath != "" {
+			out.URL.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + out.URL.RawPath
+		}
+		out.URL.Path = prefix + out.URL.Path
+	}
+}
+
 // inspect sees every answer before the client does.
 func (p *Proxy) inspect(resp *http.Response) error {
 	c := callOf(resp.Request.Context())
 	p.states.learn(resp.Header)
 	switch {
-	case resp.StatusCode == http.StatusForbidden && c.own != nil:
-		p.heal(resp, c.own)
+	case resp.StatusCode == http.StatusForbidden && c.token != "":
+		p.heal(resp, c)
 	case resp.StatusCode == http.StatusOK && p.cfg.AutoAuth:
 		if err := p.strip(resp, c); err != nil {
 			return err
@@ -78,11 +82,18 @@ func (p *Proxy) inspect(resp *http.Response) error {
 	return p.remember(resp, c)
 }
 
-// heal tells the session when Vault does not know its token any more.
-func (p *Proxy) heal(resp *http.Response, token *secret.Token) {
+// heal acts when Vault does not know a token any more: the session gets a new one,
+// the cache forgets what hangs on it.
+func (p *Proxy) heal(resp *http.Response, c *call) {
 	head, whole := peek(resp, maxReplay)
-	if whole && bytes.Contains(head, []byte("invalid token")) && p.cfg.OnInvalidToken != nil {
-		p.cfg.OnInvalidToken(*token)
+	if !whole || !bytes.Contains(head, []byte("invalid token")) {
+		return
+	}
+	if p.cache != nil {
+		p.cache.Forget(c.token)
+	}
+	if c.own != nil && p.cfg.OnInvalidToken != nil {
+		p.cfg.OnInvalidToken(*c.own)
 	}
 }
 
@@ -129,6 +140,9 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(http.ErrAbortHandler) // the client is gone, or we are ending
 	}
 	p.stats.failed.Add(1)
+	if p.stale(w, callOf(r.Context())) {
+		return
+	}
 	if own, ok := errors.AsType[*refusal](err); ok {
 		refuse(w, own)
 		return

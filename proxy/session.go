@@ -80,6 +80,16 @@ func (s *session) owns(id string) *secret.Token {
 	return nil
 }
 
+// all returns the current token and those before it.
+func (s *session) all() []*secret.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.current.Load(); t != nil {
+		return append(slices.Clone(s.past), t)
+	}
+	return nil
+}
+
 // same compares secrets in constant time.
 func same(a, b string) bool {
 	return len(a) == len(b) && subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1

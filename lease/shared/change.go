@@ -1,0 +1,249 @@
+package shared
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Change is a request that may change something at Vault. A nil Change changes nothing.
+type Change struct {
+	c     *Cache
+	r     Request
+	full  string
+	ended bool
+}
+
+// Change announces r before it is sent; nil when r only reads. End must be called.
+func (c *Cache) Change(r *Request) *Change {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, "LIST":
+		return nil
+	}
+	ch := &Change{c: c, r: *r, full: strings.TrimSuffix(r.full(), "/")}
+	c.marks.write(ch.full)
+	return ch
+}
+
+// Wants reports whether End needs the answer's body.
+func (ch *Change) Wants() bool {
+	return ch != nil && (strings.Contains(ch.full, "sys/leases/renew") || strings.Contains(ch.full, "sys/renew") || strings.Contains(ch.full, "auth/token/renew"))
+}
+
+// End settles the change before the client learns of it. status 0: the outcome is
+// unknown. Only the first call counts.
+func (ch *Change) End(status int, body []byte) {
+	if ch == nil || ch.ended {
+		return
+	}
+	ch.ended = true
+	ch.c.marks.write(ch.full)
+	if status >= 400 && status < 500 {
+		return // Vault did nothing
+	}
+	ch.c.mu.Lock()
+	defer ch.c.mu.Unlock()
+	ch.apply(status, body)
+}
+
+// apply drops what the change made stale. mu is held.
+func (ch *Change) apply(status int, body []byte) {
+	c := ch.c
+	if _, what, ok := cutSegments(ch.full, "auth/token/"); ok {
+		ch.token(what, status, body)
+		return
+	}
+	if _, what, ok := cutSegments(ch.full, "sys/"); ok {
+		ch.system(what, status, body)
+	}
+	if _, _, ok := cutSegments(ch.full, "identity/"); ok {
+		c.rights()
+	}
+	for _, g := range groups(ch.full) {
+		for v := range c.groups[g] {
+			c.removeValue(v)
+		}
+	}
+}
+
+// field reads a string from the request's body.
+func (ch *Change) field(name string) string {
+	var body map[string]any
+	_ = json.Unmarshal(ch.r.Body, &body)
+	s, _ := body[name].(string)
+	return s
+}
+
+// token applies a change below auth/token/. mu is held.
+func (ch *Change) token(what string, status int, body []byte) {
+	c := ch.c
+	switch what {
+	case "revoke-self":
+		c.revoked(c.callers[ch.r.Token])
+	case "revoke":
+		c.revoked(c.callers[ch.field("token")])
+	case "revoke-accessor":
+		c.revoked(c.accessors[ch.field("accessor")])
+	case "revoke-orphan":
+		k := c.callers[ch.field("token")]
+		c.marks.revoked.Add(1)
+		if k == nil {
+			return
+		}
+		for child := range k.children {
+			child.parent, child.orphan = nil, true
+			if child.creation != nil {
+				delete(k.entries, child.creation)
+				c.unlink(child.creation)
+				child.creation.caller = nil
+			}
+		}
+		clear(k.children)
+		c.dropOwn(k)
+	case "renew-self":
+		c.prolongToken(c.callers[ch.r.Token], status, body)
+	case "renew":
+		c.prolongToken(c.callers[ch.field("token")], status, body)
+	case "renew-accessor":
+		c.prolongToken(c.accessors[ch.field("accessor")], status, body)
+	}
+}
+
+// revoked drops a token, nil when we do not know it, and the tickets of every caller
+// that may have been its child without our knowing. mu is held.
+func (c *Cache) revoked(k *caller) {
+	c.marks.revoked.Add(1)
+	c.drop(k)
+	for _, other := range c.callers {
+		if other.orphan || other.managed && other.parent == nil {
+			continue
+		}
+		c.dropTickets(other)
+	}
+}
+
+func (c *Cache) dropTickets(k *caller) {
+	for e := range k.entries {
+		if e.value != nil {
+			c.remove(e)
+		}
+	}
+}
+
+// rights drops all tickets: somebody's rights may have changed. mu is held.
+func (c *Cache) rights() {
+	c.marks.all.Add(1)
+	for _, v := range c.values {
+		c.removeValue(v)
+	}
+}
+
+// system applies a change below sys/. mu is held.
+func (ch *Change) system(what string, status int, body []byte) {
+	c := ch.c
+	what = strings.TrimPrefix(what, "leases/")
+	word, rest, _ := strings.Cut(what, "/")
+	switch word {
+	case "revoke":
+		if rest == "" {
+			rest = ch.field("lease_id")
+		}
+		c.revokeLease(rest)
+	case "revoke-prefix", "revoke-force":
+		c.revokePrefix(rest)
+	case "renew":
+		c.prolongLease(status, body)
+	case "mounts":
+		c.rights()
+		if ch.r.Method == http.MethodDelete {
+			c.revokePrefix(rest)
+		}
+	case "auth":
+		c.rights()
+		if ch.r.Method == http.MethodDelete {
+			c.disabled("auth/" + rest)
+		}
+	case "remount":
+		c.rights()
+		c.revokePrefix(strings.Trim(ch.field("from"), "/"))
+	case "policy", "policies", "namespaces", "seal", "step-down", "raw", "storage", "replication", "quotas":
+		c.rights()
+	}
+}
+
+// revokeLease drops one lease, or the token whose own lease it is. mu is held.
+func (c *Cache) revokeLease(id string) {
+	c.marks.revoked.Add(1)
+	if e := c.leases[strings.TrimPrefix(id, "/")]; e != nil {
+		c.remove(e)
+		return
+	}
+	if strings.HasPrefix(id, "auth/") {
+		c.disabled("auth/") // a token's lease does not tell which token
+	}
+}
+
+// revokePrefix drops the leases below a prefix, and the tokens when logins are meant. mu is held.
+func (c *Cache) revokePrefix(prefix string) {
+	c.marks.revoked.Add(1)
+	prefix = strings.TrimPrefix(prefix, "/")
+	if prefix == "" {
+		return
+	}
+	for id, e := range c.leases {
+		if strings.HasPrefix(id, prefix) {
+			c.remove(e)
+		}
+	}
+	if strings.HasPrefix(prefix, "auth/") {
+		c.disabled(prefix)
+	}
+}
+
+// disabled drops the tokens that came from below a login path, and the tickets of
+// all whose origin we do not know. mu is held.
+func (c *Cache) disabled(path string) {
+	c.marks.revoked.Add(1)
+	for _, k := range c.callers {
+		switch {
+		case k.origin != "" && (strings.Contains(k.origin+"/", path) || strings.Contains(path, k.origin)):
+			c.drop(k)
+		case k.managed && strings.HasPrefix(path, "auth/token"):
+			c.drop(k)
+		default:
+			c.dropTickets(k)
+		}
+	}
+}
+
+// prolongToken notes that a client renewed a token through us. mu is held.
+func (c *Cache) prolongToken(k *caller, status int, body []byte) {
+	p := parse(body)
+	if status != http.StatusOK || k == nil || p == nil || p.Auth == nil {
+		return
+	}
+	end := c.cfg.clock() + seconds(p.Auth.Duration)
+	if k.end.Load() != 0 {
+		k.end.Store(int64(end))
+	}
+	if k.creation != nil {
+		c.prolong(k.creation, end)
+	}
+}
+
+// prolongLease notes that a client renewed a lease through us. mu is held.
+func (c *Cache) prolongLease(status int, body []byte) {
+	p := parse(body)
+	if status != http.StatusOK || p == nil {
+		return
+	}
+	if e := c.leases[p.LeaseID]; e != nil {
+		c.prolong(e, c.cfg.clock()+seconds(p.Duration))
+	}
+}
+
+func (c *Cache) prolong(e *entry, end time.Duration) {
+	e.end.Store(int64(end))
+	c.schedule(e)
+}
