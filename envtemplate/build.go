@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"strconv"
@@ -17,7 +16,7 @@ import (
 // complete sets the defaults.
 func (c *Config) complete() {
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
@@ -126,6 +125,7 @@ func (b *builder) variable(v Variable) {
 		b.problem(name, err)
 		return
 	}
+	engine := false
 	for i := range refs.parts {
 		ref := refs.parts[i].ref
 		if ref == nil {
@@ -135,6 +135,14 @@ func (b *builder) variable(v Variable) {
 		if ref.cipher != "" {
 			b.ciphers = append(b.ciphers, ref)
 		}
+		if ref.Template == "" {
+			continue
+		}
+		if ref.text, err = b.keyTemplate(ref.Template); err != nil {
+			b.problem(name, err)
+			return
+		}
+		engine = true
 	}
 	d, err := b.cfg.Delivery.deliver(v.Delivery)
 	if err != nil {
@@ -142,7 +150,7 @@ func (b *builder) variable(v Variable) {
 		return
 	}
 	b.add(&unit{
-		name: name, names: []string{name},
+		name: name, names: []string{name}, engine: engine,
 		work: &variableWork{name: v.Name, parts: refs.parts, lenient: b.cfg.IgnoreMissing, delivery: d},
 	})
 }

@@ -3,6 +3,7 @@ package envtemplate
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 
@@ -148,3 +149,5 @@ func start(t *testing.T, cfg Config) (r *Renderer, stop func() error) {
 	t.Cleanup(func() { _ = stop() })
 	return r, stop
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -22,12 +22,16 @@ type execution struct {
 	get  getter
 
 	used     []*secret.Secret
+	values   any                               // the dot of a reference's template
 	given    map[secret.Key]*dependency.Secret // the copies this run may change
 	failed   error                             // of one of our functions, with its chain
 	files    []RenderedFile                    // writeToFile
 	warnings []string
 	again    time.Time
 }
+
+// valuesFunc is the secret's keys in a reference's template.
+const valuesFunc = "envexec_values"
 
 // stopFunc ends an execution at once: only the text's syntax was of interest.
 const stopFunc = "envexec_stop"
@@ -39,6 +43,7 @@ func (e *execution) funcs() template.FuncMap {
 	m := template.FuncMap{
 		stopFunc:       func() (string, error) { return "", errStop },
 		printFunc:      e.print,
+		valuesFunc:     func() any { return e.values },
 		"secret":       e.secret,
 		"secrets":      e.secrets,
 		"pkiCert":      e.pkiCert,

@@ -35,7 +35,8 @@ type RenderedFile struct {
 // WriteFiles puts the files in place: all of them are staged beside their
 // destination first, then renamed, so a full disk or a missing right changes none.
 // Files that are as they should be are left alone. Then the commands of the changed
-// files run, each once; one that fails is owed and runs again with the next call.
+// files run, each once; one that fails gives a *CommandError, is owed and runs again
+// with the next call, on any Generation.
 func (g Generation) WriteFiles(ctx context.Context) error {
 	if g.write == nil {
 		return nil

@@ -24,8 +24,9 @@ type Reference struct {
 	Default    string
 	HasDefault bool
 
-	cipher string // vault:v1:… to be decrypted by transit: Request is the batch it is in
-	index  int    // its place there
+	cipher string        // vault:v1:… to be decrypted by transit: Request is the batch it is in
+	index  int           // its place there
+	text   *templateWork // Template, compiled
 }
 
 // References is a value with references in it.

@@ -293,6 +293,59 @@ func TestOptional(t *testing.T) {
 	})
 }
 
+func TestTemplateInTheKeysPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		f.kv("a", map[string]any{"user": "u", "pass": "p"})
+		r, _ := start(t, Config{Source: f, Variables: []Variable{
+			{Name: "A", Text: "vault:a#${.user}:${.pass | toUpper}"},
+			{Name: "B", Text: "pg://${vault:a#${.user}}@h"},
+		}})
+		wantVars(t, next(t, r), map[string]string{"A": "u:P", "B": "pg://u@h"})
+		r, err := New(Config{Source: f, Variables: []Variable{{Name: "A", Text: "vault:a#${.nope}"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = r.Run(t.Context()); err == nil || !strings.Contains(err.Error(), `a has no key "nope", only: pass, user`) {
+			t.Errorf("error %v", err)
+		}
+		_, err = New(Config{Source: f, Variables: []Variable{{Name: "A", Text: "vault:hunter2#${if}"}}})
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+func TestTransit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		input := func(texts ...string) map[string]any {
+			var list []any
+			for _, text := range texts {
+				list = append(list, map[string]any{"ciphertext": text})
+			}
+			return map[string]any{"batch_input": list}
+		}
+		f.set(&secret.Secret{
+			Request: secret.Request{Op: secret.Write, Path: "transit/decrypt/k", Body: input("vault:v1:one", "vault:v1:two")},
+			Data: map[string]any{"batch_results": []any{
+				map[string]any{"plaintext": "b25l"}, map[string]any{"plaintext": "dHdv"},
+			}},
+		})
+		vars := []Variable{
+			{Name: "A", Text: "vault:v1:one"}, {Name: "B", Text: "x${vault:v1:two}y"}, {Name: "C", Text: "vault:v1:one"},
+		}
+		r, _ := start(t, Config{Source: f, Variables: vars, Transit: Transit{Key: "k"}})
+		wantVars(t, next(t, r), map[string]string{"A": "one", "B": "xtwoy", "C": "one"})
+		if len(f.gets) != 1 {
+			t.Errorf("%d requests", len(f.gets))
+		}
+		if _, err := New(Config{Source: f, Variables: vars}); err == nil || !strings.Contains(err.Error(), "no transit key") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
 func TestPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

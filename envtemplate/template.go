@@ -25,7 +25,7 @@ type templateWork struct {
 	lenient  bool // a missing key is empty text
 	refresh  time.Duration
 	sandbox  string
-	refused  map[string]bool // functions that are an error when called
+	denylist []string
 }
 
 // Functions of the engine that are refused: servers we do not talk to, programs only
@@ -57,12 +57,12 @@ func whyRefused(name string) string {
 }
 
 // check finds the functions src may not call. Under Config.Lenient those are warnings.
-func (w *templateWork) check(denylist []string) error {
+func (w *templateWork) check() error {
 	var problems []error
 	for name, line := range w.src.calls {
 		why := whyRefused(name)
 		soft := why != "" && w.cfg.Lenient
-		if why == "" && environ.Matches(name, denylist...) {
+		if why == "" && environ.Matches(name, w.denylist...) {
 			why = "it is on the function_denylist"
 		}
 		if why == "" && name == "writeToFile" && w.sandbox == "" {
@@ -71,7 +71,6 @@ func (w *templateWork) check(denylist []string) error {
 		switch {
 		case soft:
 			w.cfg.Logger.Warn("template calls a refused function", "template", w.src.name, "line", line, "function", name, "reason", why)
-			w.refused[name] = true
 		case why != "":
 			problems = append(problems, fmt.Errorf("line %d: function %s: %s", line, name, why))
 		}
@@ -184,23 +183,45 @@ func (b *builder) template(t Template) {
 type text struct{ source, contents, left, right string }
 
 func (b *builder) engineUnit(name string, w *templateWork, t text, denylist []string, patient bool) {
-	w.cfg, w.refused = b.cfg, map[string]bool{}
-	var err error
-	if w.src, err = t.load(); err == nil {
-		err = w.check(denylist)
-	}
-	if err == nil && w.src.text != "" && !b.knows(w.src.calls) {
-		if err = w.compile(); err == nil {
-			for f := range w.src.calls {
-				b.known[f] = true
-			}
-		}
+	w.cfg, w.denylist = b.cfg, denylist
+	src, err := t.load()
+	if err == nil {
+		err = b.prepare(w, src)
 	}
 	if err != nil {
 		b.problem(name, err)
 		return
 	}
 	b.add(&unit{name: name, names: []string{name}, work: w, engine: true, patient: patient})
+}
+
+// keyTemplate compiles the template in a reference's key: the secret's keys are its dot.
+func (b *builder) keyTemplate(text string) (*templateWork, error) {
+	const key = "envexec_key"
+	src, err := newSource("reference", `${define "`+key+`"}`+text+`${end}${template "`+key+`" `+valuesFunc+`}`, "${", "}")
+	if err != nil {
+		return nil, errUnreadable // the parser's message may quote what only looks like a reference
+	}
+	w := &templateWork{cfg: b.cfg}
+	return w, b.prepare(w, src)
+}
+
+// prepare checks src and makes it w's.
+func (b *builder) prepare(w *templateWork, src *source) error {
+	w.src = src
+	if err := w.check(); err != nil {
+		return err
+	}
+	if src.text == "" || b.knows(src.calls) {
+		return nil
+	}
+	if err := w.compile(); err != nil {
+		return err
+	}
+	for f := range src.calls {
+		b.known[f] = true
+	}
+	return nil
 }
 
 // knows reports whether the engine has all these functions: it was asked before.

@@ -78,8 +78,11 @@ func (r *result) epoch() uint64 {
 // fetchKey returns the text of ref, and whether there is one.
 func fetchKey(ref Reference, get getter) (string, bool, error) {
 	read := strictKey
-	if ref.cipher != "" {
+	switch {
+	case ref.cipher != "":
 		read = decrypted
+	case ref.text != nil:
+		read = templated
 	}
 	text, there, err := read(ref, get)
 	switch {
@@ -91,6 +94,20 @@ func fetchKey(ref Reference, get getter) (string, bool, error) {
 		return "", false, fmt.Errorf("%s: key %q is null: %w", ref.Request, ref.Key, secret.ErrMissing)
 	}
 	return "", false, err
+}
+
+// templated is what the template in the key's place makes of the secret.
+func templated(ref Reference, get getter) (string, bool, error) {
+	s, err := get(ref.Request)
+	if err != nil {
+		return "", false, err
+	}
+	e := &execution{work: ref.text, get: get, used: []*secret.Secret{s}, values: clone(s.Values())}
+	text, err := e.engine(ref.text.src.text)
+	if err != nil {
+		return "", false, e.explain(err)
+	}
+	return text, true, nil
 }
 
 func strictKey(ref Reference, get getter) (string, bool, error) {

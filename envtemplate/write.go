@@ -77,14 +77,26 @@ func (w *writer) owe(c *Command) {
 	w.owed = append(w.owed, *c)
 }
 
+// CommandError says that all files are in place but a command after them failed. It
+// is owed: the next WriteFiles runs it again.
+type CommandError struct {
+	Args []string
+	Err  error
+}
+
+// Error names the program and what happened.
+func (e *CommandError) Error() string { return fmt.Sprintf("run command %s: %v", e.Args[0], e.Err) }
+
+// Unwrap returns Err.
+func (e *CommandError) Unwrap() error { return e.Err }
+
 // settle runs the commands that are owed. One that fails stays owed and does not stop the others.
 func (w *writer) settle(ctx context.Context) error {
 	var errs []error
 	var left []Command
 	for _, c := range w.owed {
-		err := w.runOne(ctx, c)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("run command %q: %w", c.Args[0], err))
+		if err := w.runOne(ctx, c); err != nil {
+			errs = append(errs, &CommandError{c.Args, err})
 			left = append(left, c)
 		}
 	}
