@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/envexec/envexec/environ"
 )
@@ -34,24 +33,6 @@ func BenchmarkParse10000Templates(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// The budget of a configuration with 10,000 templates is one second; the best of a few
-// runs counts, for other tests run beside this one.
-func Test10000Templates(t *testing.T) {
-	src := manyTemplates(10_000)
-	best := time.Hour
-	for range 5 {
-		begin := time.Now()
-		c, err := parseBytes("a.hcl", src)
-		if err != nil || len(c.Secrets.Templates) != 10_000 {
-			t.Fatal(err)
-		}
-		if best = min(best, time.Since(begin)); best < time.Second {
-			return
-		}
-	}
-	t.Errorf("took %s", best)
 }
 
 // parseBytes decodes one file without touching the disk.

@@ -40,9 +40,12 @@ type Config struct {
 	Settings []Setting // every effective value with its origin; only for check and --explain
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient
 
-	autoAuth          bool     // an auto_auth stanza was read
-	asFile            []string // --as-file
-	noReaper, noRaise Choice   // --subreaper and --reraise: No is what counts
+	autoAuth bool     // an auto_auth stanza was read
+	asFile   []string // --as-file
+	// exec.restart_on_secret_changes and exec.restart_stop_signal, which give way to the
+	// change and stop stanzas.
+	execPolicy, execSignal string
+	noReaper, noRaise      Choice // --subreaper and --reraise: No is what counts
 }
 
 // Word is a command of envexec's own.

@@ -257,13 +257,27 @@ func (d *decoder) block(it item, bl block) {
 			d.doubt(b.pos, d.key(bl.name), "given twice", "")
 			return
 		}
-		s := bl.open()
+		s := d.open(bl)
 		if it.json && s.label != nil && isLabelled(b, s) {
 			d.labelledBlocks(b, bl)
 			continue
 		}
 		d.oneBlock(it, bl, b, it.labels, s)
 	}
+}
+
+// open keeps the stanzas that can be used again: there may be thousands of such blocks.
+func (d *decoder) open(bl block) stanza {
+	name := d.key(bl.name)
+	s, ok := d.opened[name]
+	if !ok {
+		if s = bl.open(); s.again == nil {
+			return s
+		}
+		d.opened[name] = s
+	}
+	s.again()
+	return s
 }
 
 // isLabelled reports whether a JSON object's members are labels, not keys.
@@ -287,7 +301,7 @@ func (d *decoder) labelledBlocks(b body, bl block) {
 				d.doubt(one.pos, d.key(bl.name), "given twice", "")
 				return
 			}
-			d.oneBlock(member, bl, one, []string{member.name}, bl.open())
+			d.oneBlock(member, bl, one, []string{member.name}, d.open(bl))
 		}
 	}
 }
@@ -295,7 +309,7 @@ func (d *decoder) labelledBlocks(b body, bl block) {
 func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza) {
 	d.path = append(d.path, bl.name)
 	defer func() { d.path = d.path[:len(d.path)-1] }()
-	if s.reset != nil {
+	if s.reset != nil && !(s.mild && len(b.items) == 0) {
 		s.reset()
 		d.forget(s)
 	}

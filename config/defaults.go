@@ -18,7 +18,7 @@ func defaults() *Config {
 		Log:         Log{Level: "info", Format: "text", RotateDuration: 24 * time.Hour},
 		Telemetry:   Telemetry{Prefix: "vault", FilterDefault: true},
 		Admin:       "auto",
-		Check:       CheckOptions{},
+		execSignal:  "TERM",
 	}
 }
 
@@ -44,6 +44,10 @@ func defaultAPIProxy() APIProxy {
 
 func defaultTemplate() Template {
 	return Template{CreateDestDirs: true, CommandTimeout: 30 * time.Second, LeftDelimiter: "{{", RightDelimiter: "}}"}
+}
+
+func defaultEnvTemplate() EnvTemplate {
+	return EnvTemplate{LeftDelimiter: "{{", RightDelimiter: "}}", Delivery: "value"}
 }
 
 func defaultListener() Listener {

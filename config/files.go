@@ -56,7 +56,7 @@ func reason(err error) string {
 }
 
 func newDecoder(env environ.Environ) *decoder {
-	return &decoder{origins: map[any]string{}, blocks: map[string]Position{}, env: env}
+	return &decoder{origins: map[any]string{}, blocks: map[string]Position{}, opened: map[string]stanza{}, env: env}
 }
 
 // readFiles decodes every file into c, later ones over earlier ones.
@@ -68,6 +68,11 @@ func (d *decoder) readFiles(c *Config, files []string) {
 			continue
 		}
 		d.readFile(c, file, src)
+	}
+	for _, give := range []struct{ from, to *string }{{&c.execPolicy, &c.Change.Policy}, {&c.execSignal, &c.Stop.Signal}} {
+		if at := d.origins[give.from]; at != "" && d.origins[give.to] == "" {
+			*give.to, d.origins[give.to] = *give.from, at
+		}
 	}
 }
 

@@ -179,8 +179,7 @@ func diff(b *strings.Builder, path string, v, def reflect.Value) {
 }
 
 func elementDefault(t reflect.Type) reflect.Value {
-	for _, def := range []any{defaultTemplate(), defaultListener(), defaultSink(), Variable{Delivery: "value"}, From{Delivery: "value"}, RenderFile{Mode: 0o600},
-		EnvTemplate{LeftDelimiter: "{{", RightDelimiter: "}}", Delivery: "value"}} {
+	for _, def := range []any{defaultTemplate(), defaultListener(), defaultSink(), Variable{Delivery: "value"}, From{Delivery: "value"}, RenderFile{Mode: 0o600}, defaultEnvTemplate()} {
 		if reflect.TypeOf(def) == t {
 			return reflect.ValueOf(def)
 		}

@@ -158,3 +158,5 @@ func TestMoreFlags(t *testing.T) {
 		t.Errorf("%+v", c.Check)
 	}
 }
+
+func parseEnv(vars ...string) environ.Environ { return environ.From(vars) }

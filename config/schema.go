@@ -10,6 +10,8 @@ type stanza struct {
 	blocks []block
 	free   *map[string]any // takes any key, as a method's config does
 	reset  func()          // back to the defaults: a later file's block replaces the whole
+	again  func()          // makes the destination new: the stanza serves block after block
+	mild   bool            // an empty block resets nothing
 	done   func(d *decoder, b body)
 }
 

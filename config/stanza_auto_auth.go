@@ -7,7 +7,11 @@ import (
 
 func autoAuthStanza(c *Config) stanza {
 	l := &c.Login
-	reset := func() { *l = defaultLogin(); c.Sinks = nil; c.autoAuth = true }
+	reset := func() {
+		revoke, hand := l.Revoke, l.ProgramToken // of the start stanza
+		*l = defaultLogin()
+		l.Revoke, l.ProgramToken, c.Sinks, c.autoAuth = revoke, hand, nil, true
+	}
 	return stanza{
 		doc:   "How to log in, and files that get the token.",
 		reset: reset,

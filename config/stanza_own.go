@@ -150,6 +150,10 @@ func programStanza(c *Config) stanza {
 	var maps, exits []string
 	return stanza{
 		doc: "How the program runs. Its command is in exec, or behind -- on the command line.",
+		reset: func() {
+			*p = Program{Args: p.Args, Stdout: p.Stdout, Stderr: p.Stderr, FromFile: p.FromFile, Pos: p.Pos}
+			c.noReaper, c.noRaise = Unset, Unset
+		},
 		keys: []key{
 			{name: "dir", to: &p.Dir, doc: "working directory", example: `"/app"`},
 			{name: "user", to: &p.User, doc: "run it as this user[:group]", example: `"app:app"`},
@@ -188,7 +192,8 @@ func each[T any](d *decoder, it item, list []string, read func(string) (T, error
 func environmentStanza(c *Config) stanza {
 	e := &c.Environment
 	return stanza{
-		doc: "What the program inherits.",
+		doc:   "What the program inherits.",
+		reset: func() { *e = defaults().Environment },
 		keys: []key{
 			{name: "files", to: &e.Files, doc: "env files with NAME=VALUE lines, later ones win", example: `["/etc/app/env"]`},
 			{name: "clear", to: &e.Clear, doc: "inherit nothing but what keep names"},

@@ -26,7 +26,8 @@ func restartStanza(c *Config) stanza {
 func stopStanza(c *Config) stanza {
 	s := &c.Stop
 	return stanza{
-		doc: "How the program is stopped for a restart or at the end.",
+		doc:   "How the program is stopped for a restart or at the end.",
+		reset: func() { *s = defaults().Stop },
 		keys: []key{
 			{name: "signal", to: &s.Signal, doc: "signal that asks it to stop", check: func(t string) error { return checkSignal(&s.Signal, t) }},
 			{name: "timeout", to: &s.Timeout, doc: "until KILL; 0 = wait for ever"},
@@ -40,7 +41,8 @@ func stopStanza(c *Config) stanza {
 func readyStanza(c *Config) stanza {
 	r := &c.Ready
 	return stanza{
-		doc: "How the program says that it is ready. Policy overlap needs notify, fd or exec.",
+		doc:   "How the program says that it is ready. Policy overlap needs notify, fd or exec.",
+		reset: func() { *r = defaults().Ready },
 		keys: []key{
 			{name: "type", to: &r.Type, allow: []string{"none", "notify", "fd", "exec", "tcp", "http", "delay"}, doc: "none, notify, fd, exec, tcp, http or delay"},
 			{name: "fd", to: &r.FD, doc: "for fd: descriptor on which it writes a line", example: "3"},
@@ -83,6 +85,10 @@ func listenStanza(c *Config) stanza {
 func startStanza(c *Config) stanza {
 	return stanza{
 		doc: "The way to the program's first start.",
+		reset: func() {
+			c.Start = Start{ExitAfterAuth: c.Start.ExitAfterAuth}
+			c.Login.Revoke, c.Login.ProgramToken = true, false
+		},
 		keys: []key{
 			{name: "timeout", to: &c.Start.Timeout, doc: "give up when Vault is unreachable for this long (status 75); 0 = never"},
 			{name: "once", to: &c.Start.Once, doc: "read once, never renew or rotate"},
@@ -97,6 +103,10 @@ func secretsStanza(c *Config) stanza {
 	s := &c.Secrets
 	return stanza{
 		doc: "How secrets are named and read.",
+		reset: func() {
+			def := defaults().Secrets
+			s.References, s.IgnoreMissing, s.RefreshSignal = def.References, def.IgnoreMissing, def.RefreshSignal
+		},
 		keys: []key{
 			{name: "references", to: &s.References, doc: "expand vault:PATH#KEY in the inherited environment"},
 			{name: "ignore_missing", to: &s.IgnoreMissing, doc: "an absent secret is an empty value and a warning"},

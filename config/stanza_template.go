@@ -8,7 +8,13 @@ import (
 func templateConfigStanza(c *Config) stanza {
 	s := &c.Secrets
 	return stanza{
-		doc: "What holds for all templates.",
+		doc:  "What holds for all templates.",
+		mild: true,
+		reset: func() {
+			def := defaults()
+			s.ExitOnRetryFailure, s.Refresh, s.RenewalThreshold = Unset, def.Secrets.Refresh, def.Secrets.RenewalThreshold
+			c.Vault.MaxConnections = def.Vault.MaxConnections
+		},
 		keys: []key{
 			{name: "exit_on_retry_failure", to: &s.ExitOnRetryFailure, def: "unset", doc: "true ends when a secret cannot be read, false keeps trying; unset ends only at what cannot heal before the first start", example: "true"},
 			{name: "static_secret_render_interval", to: &s.Refresh, doc: "how often static secrets are read again", check: func(string) error { return orDefault(&s.Refresh, 5*time.Minute) }},
@@ -21,7 +27,8 @@ func templateConfigStanza(c *Config) stanza {
 func templateStanza(c *Config) stanza {
 	t := defaultTemplate()
 	s := stanza{
-		doc: "One rendered file.",
+		doc:   "One rendered file.",
+		again: func() { t = defaultTemplate() },
 		keys: append(contentKeys(&t.Source, &t.Contents, &t.LeftDelimiter, &t.RightDelimiter, &t.FunctionDenylist, &t.ErrorOnMissingKey, &t.ErrorFatal), []key{
 			{name: "destination", to: &t.Destination, doc: "the file", example: `"/run/app/app.conf"`},
 			{name: "create_dest_dirs", to: &t.CreateDestDirs, doc: "make missing directories (0755)"},
@@ -140,9 +147,10 @@ func templateExec(t *Template) stanza {
 }
 
 func envTemplateStanza(c *Config) stanza {
-	t := EnvTemplate{LeftDelimiter: "{{", RightDelimiter: "}}", Delivery: "value"}
+	t := defaultEnvTemplate()
 	s := stanza{
 		doc:   "One environment variable of the program.",
+		again: func() { t = defaultEnvTemplate() },
 		label: &label{doc: "the variable's name", to: &t.Name},
 		keys: append(contentKeys(&t.Source, &t.Contents, &t.LeftDelimiter, &t.RightDelimiter, &t.FunctionDenylist, &t.ErrorOnMissingKey, &t.ErrorFatal),
 			refreshKey(&t.Refresh), deliveryKey(&t.Delivery)),
@@ -168,21 +176,21 @@ func execStanza(c *Config) stanza {
 	p := &c.Program
 	return stanza{
 		doc:   "The program. What stands behind -- on the command line goes before it.",
-		reset: func() { p.Args, p.Stdout, p.Stderr = nil, "", "" },
+		reset: func() { p.Args, p.Stdout, p.Stderr, c.execPolicy, c.execSignal = nil, "", "", "", "TERM" },
 		keys: []key{
 			{name: "command", to: &p.Args, doc: "program and arguments", example: `["/app/server", "--port", "8080"]`},
-			{name: "restart_on_secret_changes", to: &c.Change.Policy, def: "always", doc: "always restarts, never leaves the program alone; our change stanza has more", example: `"always"`, read: func(d *decoder, it item) {
+			{name: "restart_on_secret_changes", to: &c.execPolicy, def: "always", doc: "always restarts, never leaves the program alone; our change stanza has more", example: `"always"`, read: func(d *decoder, it item) {
 				s, _ := it.scalar()
 				switch s.text {
 				case "always":
-					c.Change.Policy = "restart"
+					c.execPolicy = "restart"
 				case "never":
-					c.Change.Policy = "none"
+					c.execPolicy = "none"
 				default:
 					d.fail(it.pos, d.key(it.name), oneOf(s.text, "always", "never").Error(), "")
 				}
 			}},
-			{name: "restart_stop_signal", to: &c.Stop.Signal, doc: "signal that asks the program to stop; empty = only KILL, after the stop timeout", example: `"SIGTERM"`, check: func(s string) error { return checkSignal(&c.Stop.Signal, s) }},
+			{name: "restart_stop_signal", to: &c.execSignal, doc: "signal that asks the program to stop; empty = only KILL, after the stop timeout", example: `"SIGTERM"`, check: func(s string) error { return checkSignal(&c.execSignal, s) }},
 			{name: "child_process_stdout", to: &p.Stdout, doc: "append the program's output to this file", example: `"/var/log/app.log"`},
 			{name: "child_process_stderr", to: &p.Stderr, doc: "append the program's error output to this file", example: `"/var/log/app.err"`},
 		},
