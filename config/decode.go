@@ -19,6 +19,7 @@ type decoder struct {
 	set     map[string]Position // dotted keys of this file
 	path    []string
 	blocks  map[string]Position // where each top-level block was last seen
+	opened  map[string]stanza   // stanzas that serve again
 	dups    bool                // duplicate keys are only a warning
 	env     environ.Environ
 	top     stanza // where whereIs looks
