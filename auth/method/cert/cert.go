@@ -80,16 +80,22 @@ func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error
 	cfg := base.CloneConfig()
 	cfg.AgentAddress = ""
 	cfg.Address = base.Address()
-	transport, ok := cfg.HttpClient.Transport.(*http.Transport)
+	from, ok := cfg.HttpClient.Transport.(*http.Transport)
 	if !ok {
 		return nil, nil, errors.New("log in by certificate: the client has no TLS transport")
 	}
-	transport = transport.Clone()
-	if transport.TLSClientConfig == nil {
-		transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if from.TLSClientConfig != nil {
+		t = from.TLSClientConfig.Clone()
 	}
-	if err := m.configure(transport.TLSClientConfig); err != nil {
+	if err := m.configure(t); err != nil {
 		return nil, nil, err
+	}
+	// Not a clone: that would share the HTTP/2 connections of the base, made without our certificate.
+	t.NextProtos = []string{"http/1.1"}
+	transport := &http.Transport{
+		Proxy: from.Proxy, DialContext: from.DialContext, TLSHandshakeTimeout: from.TLSHandshakeTimeout,
+		TLSClientConfig: t, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}, DisableKeepAlives: true,
 	}
 	cfg.HttpClient.Transport = transport
 	c, err = api.NewClient(cfg)

@@ -1,12 +1,17 @@
 package cert
 
 import (
+	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"testing"
 
+	"github.com/hashicorp/vault/api"
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/auth/authtest"
@@ -65,5 +70,48 @@ func TestFingerprintWaitsForAMatchingPair(t *testing.T) {
 	authtest.WriteFile(t, c.ClientKey, key)
 	if p, _ := m.Fingerprint(t.Context()); p == "" {
 		t.Error("a matching pair does not")
+	}
+}
+
+// TestLoginHasAConnectionOfItsOwn: a connection of the client's, made without
+// our certificate, must not carry the login.
+func TestLoginHasAConnectionOfItsOwn(t *testing.T) {
+	seen := make(chan int, 9)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- len(r.TLS.PeerCertificates)
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"t"}}`)
+	}))
+	server.EnableHTTP2, server.TLS = true, &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	ca := filepath.Join(dir, "ca")
+	authtest.WriteFile(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	cfg := api.DefaultConfig()
+	cfg.Address, cfg.AgentAddress, cfg.MaxRetries = server.URL, "", 0
+	if err := cfg.ConfigureTLS(&api.TLSConfig{CACert: ca}); err != nil {
+		t.Fatal(err)
+	}
+	client, err := api.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cfg.HttpClient.CloseIdleConnections)
+	if _, err := client.Logical().Read("warm/up"); err != nil || <-seen != 0 {
+		t.Fatalf("warm up: %v", err)
+	}
+	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{})
+	c := Config{CACert: ca, ClientCert: filepath.Join(dir, "cert"), ClientKey: filepath.Join(dir, "key")}
+	authtest.WriteFile(t, c.ClientCert, cert)
+	authtest.WriteFile(t, c.ClientKey, key)
+	m, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Login(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-seen; n != 1 {
+		t.Errorf("the login showed %d certificates, want 1", n)
 	}
 }
