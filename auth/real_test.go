@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -73,7 +74,7 @@ func run(t *testing.T, v *vaulttest.Server, name string, settings map[string]any
 		t.Fatal(err)
 	}
 	got := make(tokens, 50)
-	c := auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name, Sinks: []auth.Sink{got}, Revoke: true}
+	c := auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name, Sinks: []auth.Sink{got}, Revoke: true, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if edit != nil {
 		edit(&c)
 	}
@@ -83,12 +84,16 @@ func run(t *testing.T, v *vaulttest.Server, name string, settings map[string]any
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
-	stop := func() {
-		cancel()
-		if err := <-done; err != nil {
+	go func() {
+		err := s.Run(ctx)
+		if err != nil {
 			t.Errorf("Run: %v", err)
 		}
+		done <- err
+	}()
+	stop := func() {
+		cancel()
+		<-done
 		if err := s.Close(context.Background()); err != nil {
 			t.Errorf("Close: %v", err)
 		}
