@@ -164,7 +164,7 @@ func parseRule(text string) (rule ChangeRule, code int, err error) {
 // parseReady reads notify, fd:N, exec:CMD, tcp:ADDR, http:URL, delay:D or none.
 func parseReady(r *Ready, text string) error {
 	kind, arg, _ := strings.Cut(text, ":")
-	n := Ready{Type: kind, Timeout: r.Timeout}
+	n := Ready{Type: kind, Timeout: r.Timeout, Header: r.Header}
 	var err error
 	switch kind {
 	case "none", "notify":

@@ -367,6 +367,7 @@ type Ready struct {
 	FD      int
 	Command []string
 	Address string // tcp host:port, http URL
+	Header  string // http: this answer header must equal ENVEXEC_GENERATION; "" = not asked for
 	Delay   time.Duration
 	Timeout time.Duration // default 60s
 }

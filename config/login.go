@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,7 +22,7 @@ type loginFlags struct {
 func (l *loginFlags) addSetting(text string) error {
 	k, v, ok := strings.Cut(text, "=")
 	if !ok || k == "" {
-		return fmt.Errorf("%q is not KEY=VALUE", k) // never the value: it may be a credential
+		return errors.New("not KEY=VALUE") // the text may be a credential
 	}
 	if l.settings == nil {
 		l.settings = map[string]any{}
@@ -111,12 +113,14 @@ func (h chooser) mergeFlags(login *Login) {
 // isSet reports whether a variable or its _FILE twin has a value.
 func (h chooser) isSet(name string) bool { return h.fromVariable(name) || h.fromVariable(name+"_FILE") }
 
+func (h chooser) twin(name string) (secret.Text, string, bool) { return twin(h.report, h.env, name) }
+
 // twin returns a credential given as NAME or as NAME_FILE; both are an error.
-func (h chooser) twin(name string) (secret.Text, string, bool) {
-	value, _ := h.env.Get(name)
-	file, _ := h.env.Get(name + "_FILE")
+func twin(r *report, env environ.Environ, name string) (secret.Text, string, bool) {
+	value, _ := env.Get(name)
+	file, _ := env.Get(name + "_FILE")
 	if value != "" && file != "" {
-		h.failSource(name, fmt.Sprintf("%s and %s_FILE are both set", name, name), "unset one of them")
+		r.failSource(name, fmt.Sprintf("%s and %s_FILE are both set", name, name), "unset one of them")
 	}
 	return secret.NewText(value), file, value != "" || file != ""
 }
@@ -174,25 +178,34 @@ func (h chooser) credential(login *Login, key, name, fileKey string) {
 func (h chooser) approle(login *Login) {
 	login.Method = "approle"
 	login.Settings = map[string]any{}
-	names := [2]string{"VAULT_ROLE_ID", "APPROLE_ROLE_ID"}
-	for _, name := range names {
-		if value, file, ok := h.twin(name); ok && login.Settings["role_id"] == nil && login.Settings["role_id_file_path"] == nil {
-			login.Source = name
-			put(login.Settings, "role_id", value, "role_id_file_path", file)
-		}
-	}
-	for _, name := range []string{"VAULT_SECRET_ID", "APPROLE_SECRET_ID"} {
-		if value, file, ok := h.twin(name); ok && login.Settings["secret_id"] == nil && login.Settings["secret_id_file_path"] == nil {
-			put(login.Settings, "secret_id", value, "secret_id_file_path", file)
-		}
-	}
-	if login.Settings["secret_id_file_path"] != nil {
-		// A file named by a variable is the user's own, as an env file is: reading it does not use it up.
-		login.Settings["remove_secret_id_file_after_reading"] = false
-	}
+	login.Source = idsFromVariables(h.report, h.env, login.Settings)
 	for k, v := range h.l.settings {
 		login.Settings[k] = v
 	}
+}
+
+// idsFromVariables completes AppRole settings that name no role id or no secret id, and
+// returns the variable the role id came from.
+func idsFromVariables(r *report, env environ.Environ, settings map[string]any) (source string) {
+	missing := func(key, fileKey string) bool { return settings[key] == nil && settings[fileKey] == nil }
+	for _, name := range []string{"VAULT_ROLE_ID", "APPROLE_ROLE_ID"} {
+		if value, file, ok := twin(r, env, name); ok && missing("role_id", "role_id_file_path") {
+			put(settings, "role_id", value, "role_id_file_path", file)
+			source = name
+		}
+	}
+	for _, name := range []string{"VAULT_SECRET_ID", "APPROLE_SECRET_ID"} {
+		value, file, ok := twin(r, env, name)
+		if !ok || !missing("secret_id", "secret_id_file_path") {
+			continue
+		}
+		put(settings, "secret_id", value, "secret_id_file_path", file)
+		if _, said := settings["remove_secret_id_file_after_reading"]; file != "" && !said {
+			// A file named by a variable is the user's own, as an env file is: reading it does not use it up.
+			settings["remove_secret_id_file_after_reading"] = false
+		}
+	}
+	return source
 }
 
 func put(m map[string]any, key string, value secret.Text, fileKey, file string) {
@@ -203,15 +216,15 @@ func put(m map[string]any, key string, value secret.Text, fileKey, file string) 
 	m[key] = value
 }
 
-// tokenHelper is the last resort, as for the vault command: ~/.vault-token. Whether it is
-// there is seen when it is needed.
+// tokenHelper is the last resort, as for the vault command: ~/.vault-token, if it is there.
 func (h chooser) tokenHelper(login *Login) {
 	home, _ := h.env.Get("HOME")
 	if home == "" {
 		home, _ = h.env.Get("USERPROFILE")
 	}
-	if home == "" {
+	file := filepath.Join(home, ".vault-token")
+	if _, err := os.Stat(file); home == "" || err != nil {
 		return
 	}
-	login.Method, login.TokenFile, login.Source = "token", filepath.Join(home, ".vault-token"), "~/.vault-token"
+	login.Method, login.TokenFile, login.Source = "token", file, "~/.vault-token"
 }

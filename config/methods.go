@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/envexec/envexec/secret"
 )
 
 // methodKey is one key of a method's config block.
@@ -152,6 +154,9 @@ func (k methodKey) problem(v any) string {
 	text, isString := v.(string)
 	switch k.kind {
 	case "string":
+		if _, isText := v.(secret.Text); isText {
+			return ""
+		}
 		if !isString {
 			return "must be a string"
 		}

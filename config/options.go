@@ -236,6 +236,7 @@ func readyOptions(c *Config) []option {
 	g := groupReady
 	return []option{
 		{name: "ready", group: g, arg: "HOW", usage: "notify, fd:N, exec:CMD, tcp:ADDR, http:URL, delay:D or none", add: func(t string) error { return parseReady(r, t) }},
+		{name: "ready-header", group: g, arg: "NAME", to: &r.Header, usage: "http: the answer's header that holds $ENVEXEC_GENERATION"},
 		{name: "ready-timeout", group: g, arg: "DURATION", to: &r.Timeout, usage: "not ready by then is a failure (default 1m)"},
 		{name: "soak", group: g, arg: "DURATION", to: &c.Change.Soak, usage: "overlap: keep both this long"},
 		{name: "listen", group: g, arg: "NAME=tcp://ADDR|unix://PATH", usage: "hold a listening socket for the program", add: func(t string) error {

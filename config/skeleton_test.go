@@ -72,7 +72,7 @@ func inSkeleton(path, name, value string) string {
 		"auto_auth.sink derive_key": "dh_type = \"curve25519\"\n    dh_path = \"k\"", "auto_auth.sink aad_env_var": "dh_type = \"curve25519\"\n    dh_path = \"k\"", "auto_auth.sink aad": "dh_type = \"curve25519\"\n    dh_path = \"k\"",
 		"vault client_cert": "client_key = \"k\"", "vault client_key": "client_cert = \"c\"",
 		"cache disable_caching_dynamic_secrets": "cache_static_secrets = true", "auto_auth.method max_backoff": "min_backoff = \"1s\"",
-		"env.on_change policy": "signal = \"HUP\"", "listener tls_max_version": "tls_min_version = \"tls10\"",
+		"env.on_change policy": "signal = \"HUP\"", "ready header": "type = \"http\"\n  address = \"http://127.0.0.1:8080/\"", "listener tls_max_version": "tls_min_version = \"tls10\"",
 	}[path+" "+name]
 	line := name + " = " + value
 	if extra != "" {

@@ -77,6 +77,9 @@ func methodStanza(l *Login) stanza {
 			if l.Settings == nil && l.Method != "cert" {
 				d.fail(b.pos, d.key("config"), "missing", "write config { … }")
 			} else {
+				if l.Method == "approle" {
+					idsFromVariables(&d.report, d.env, l.Settings)
+				}
 				checkMethod(d, l.Method, l.Settings, b.pos)
 			}
 		},

@@ -41,13 +41,14 @@ func stopStanza(c *Config) stanza {
 func readyStanza(c *Config) stanza {
 	r := &c.Ready
 	return stanza{
-		doc:   "How the program says that it is ready. Policy overlap needs notify, fd or exec.",
+		doc:   "How the program says that it is ready. Policy overlap needs notify, fd, exec, or http with header.",
 		reset: func() { *r = defaults().Ready },
 		keys: []key{
 			{name: "type", to: &r.Type, allow: []string{"none", "notify", "fd", "exec", "tcp", "http", "delay"}, doc: "none, notify, fd, exec, tcp, http or delay"},
 			{name: "fd", to: &r.FD, doc: "for fd: descriptor on which it writes a line", example: "3"},
 			{name: "command", to: &r.Command, doc: "for exec: ready when it ends with 0", example: `["/app/health"]`},
 			{name: "address", to: &r.Address, doc: "for tcp HOST:PORT, for http a URL", example: `"http://127.0.0.1:8080/ready"`},
+			{name: "header", to: &r.Header, doc: "for http: this header of the answer must equal ENVEXEC_GENERATION", example: `"X-Generation"`},
 			{name: "delay", to: &r.Delay, doc: "for delay: ready after this", example: `"2s"`},
 			{name: "timeout", to: &r.Timeout, doc: "a program not ready by then has failed"},
 		},

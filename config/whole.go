@@ -49,8 +49,10 @@ func comparePositions(a, b Position) int {
 	return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 }
 
-// overlapReady are the ways to be ready that prove which generation answers.
-var overlapReady = []string{"notify", "fd", "exec"}
+// proves reports whether a way to be ready proves which generation answers.
+func (r Ready) proves() bool {
+	return r.Type == "notify" || r.Type == "fd" || r.Type == "exec" || r.Type == "http" && r.Header != ""
+}
 
 func checkChange(d *decoder, c *Config) {
 	checkRules(d, c)
@@ -65,6 +67,9 @@ func checkChange(d *decoder, c *Config) {
 	}
 	if c.Program.Exec && (c.Restart.On != "no" || len(c.Sockets) > 0 || c.Change.Policy != "restart" && c.Change.Policy != "none") {
 		d.doubtSource(d.origins[&c.Program.Exec], "program.exec", "leaves nobody to restart, rotate or hold sockets", "remove it or the other key")
+	}
+	if c.Ready.Header != "" && c.Ready.Type != "http" {
+		d.doubtSource(d.origins[&c.Ready.Header], "ready.header", "needs readiness http", "")
 	}
 	if c.Stop.Signal == "" {
 		d.warnings = append(d.warnings, Problem{Source: d.origins[&c.Stop.Signal], Key: "stop.signal", Message: "none: the program is only killed, after the stop timeout"})
@@ -112,9 +117,9 @@ func checkRules(d *decoder, c *Config) {
 		if r.Policy == "hook" && len(r.Hook) == 0 && len(c.Change.Hook) == 0 {
 			d.doubtSource(r.at, key, "policy hook needs a command", "")
 		}
-		if r.Policy == "overlap" && !slices.Contains(overlapReady, c.Ready.Type) {
+		if r.Policy == "overlap" && !c.Ready.proves() {
 			d.doubtSource(r.at, key, fmt.Sprintf("overlap cannot tell the new program from the old one with readiness %s", c.Ready.Type),
-				"use readiness notify, fd or exec")
+				"use readiness notify, fd or exec, or http with ready.header")
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 // Check tells, before exec would with a bare "argument list too long", which
 // variables cannot be passed on: names or values with a NUL byte, strings longer
 // than the system allows, and a total (with args, the program's arguments) above
-// its limit. All problems are joined; values are never shown.
+// its limit (both *TooLongError). All problems are joined; values are never shown.
 func (e Environ) Check(args ...string) error {
 	lim := limits()
 	var errs []error
@@ -23,7 +23,7 @@ func (e Environ) Check(args ...string) error {
 		}
 		size := measure(v.name) + measure(v.value) + 2 // "=" and the final NUL
 		if size > lim.each {
-			errs = append(errs, fmt.Errorf("variable %s: %d bytes with its name, the system passes at most %d", v.name, size, lim.each))
+			errs = append(errs, &TooLongError{What: "variable " + v.name, Size: size, Limit: lim.each})
 		}
 		total += size + lim.pointer
 		if len(v.value) > len(largest.value) {
@@ -33,15 +33,25 @@ func (e Environ) Check(args ...string) error {
 	for i, a := range args {
 		size := measure(a) + 1
 		if size > lim.each {
-			errs = append(errs, fmt.Errorf("argument %d: %d bytes, the system passes at most %d", i, size, lim.each))
+			errs = append(errs, &TooLongError{What: fmt.Sprintf("argument %d", i), Size: size, Limit: lim.each})
 		}
 		total += size + lim.pointer
 	}
 	if lim.total > 0 && total > lim.total {
-		errs = append(errs, fmt.Errorf("environment and arguments: %d bytes together, the system passes at most %d; the largest variable is %s",
-			total, lim.total, largest.name))
+		errs = append(errs, &TooLongError{What: "environment and arguments together, of which " + largest.name + " is the largest variable", Size: total, Limit: lim.total})
 	}
 	return errors.Join(errs...)
+}
+
+// TooLongError is what exec would refuse as too long an argument list (E2BIG).
+type TooLongError struct {
+	What        string // the variable, the argument, or all together
+	Size, Limit int    // bytes; on Windows UTF-16 units
+}
+
+// Error names what is too long, never its value.
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("%s: %d bytes, the system passes at most %d", e.What, e.Size, e.Limit)
 }
 
 // limit is what exec accepts: bytes of one string and of all, and what each string's

@@ -151,6 +151,16 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestTooLongIsToldApart(t *testing.T) {
+	var long *TooLongError
+	if err := From([]string{"A=" + strings.Repeat("x", limits().each)}).Check(); !errors.As(err, &long) || long.What != "variable A" {
+		t.Errorf("%v", err)
+	}
+	if err := From([]string{"A=\x00"}).Check(); errors.As(err, &long) {
+		t.Errorf("a NUL byte is not too long: %v", err)
+	}
+}
+
 func TestIdentifier(t *testing.T) {
 	for in, want := range map[string]string{"": "", "a-b.c": "a_b_c", "1x": "_1x", "Ünï": "_n_", "OK_1": "OK_1", "a b": "a_b"} {
 		if got := Identifier(in); got != want {

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/secret"
+)
+
+const autoAuth = "auto_auth {\n  method \"jwt\" {\n    config = { path = \"p\" role = \"file\" }\n  }\n}\n"
+
+const appRoleFile = "auto_auth {\n  method \"approle\" { config { } }\n}\n"
+
+// The first login that applies is taken, in the order of the manual.
+func TestLoginOrder(t *testing.T) {
+	all := []string{"VAULT_TOKEN=t", "VAULT_ROLE_ID=r", "VAULT_SECRET_ID=s", "VAULT_AUTH_METHOD=kubernetes", "VAULT_ROLE=app", "HOME=home"}
+	for _, tc := range []struct {
+		name, file string
+		env, args  []string
+		want       string // method mount source
+		settings   string
+	}{
+		{"file", autoAuth, all, nil, "jwt auth/jwt auto_auth in a.hcl:1:1", "path=p role=file"},
+		{"file with role flag", autoAuth, all, []string{"--role", "flag"}, "jwt auth/jwt auto_auth in a.hcl:1:1", "path=p role=flag"},
+		{"flag", "", all, []string{"--auth", "ldap", "--auth-config", "username=u", "--auth-config=password_file_path=f", "--auth-path", "corp"},
+			"ldap auth/corp --auth", "password_file_path=f role=app username=u"},
+		{"own variable", "", append(all, "ENVEXEC_AUTH=kubernetes"), nil, "kubernetes auth/kubernetes ENVEXEC_AUTH", "role=app"},
+		{"token file flag", "", all, []string{"--token-file", "f"}, "token  --token-file", ""},
+		{"token", "", all, nil, "token  VAULT_TOKEN", ""},
+		{"token twin", "", append(all[1:], "VAULT_TOKEN_FILE=/t"), nil, "token  VAULT_TOKEN", ""},
+		{"approle", "", all[1:], nil, "approle auth/approle VAULT_ROLE_ID", "role_id=[secret] secret_id=[secret]"},
+		{"approle, other names", "", []string{"APPROLE_ROLE_ID=r", "VAULT_SECRET_ID_FILE=/s"}, nil, "approle auth/approle APPROLE_ROLE_ID",
+			"remove_secret_id_file_after_reading=false role_id=[secret] secret_id_file_path=/s"},
+		{"approle, wrapped", "", []string{"APPROLE_ROLE_ID=r", "VAULT_SECRET_ID_FILE=/s"}, []string{"--auth-config", "secret_id_response_wrapping_path=auth/approle/role/a/secret-id"},
+			"approle auth/approle APPROLE_ROLE_ID",
+			"remove_secret_id_file_after_reading=false role_id=[secret] secret_id_file_path=/s secret_id_response_wrapping_path=auth/approle/role/a/secret-id"},
+		{"approle by flag", "", []string{"VAULT_ROLE_ID_FILE=/r", "VAULT_TOKEN=t"}, []string{"--auth", "approle"}, "approle auth/approle --auth", "role_id_file_path=/r"},
+		{"method variable", "", all[3:], nil, "kubernetes auth/kubernetes VAULT_AUTH_METHOD", "role=app"},
+		{"jwt of CI", "", []string{"VAULT_AUTH_METHOD=jwt", "VAULT_ROLE=ci", "VAULT_ID_TOKEN=x"}, nil, "jwt auth/jwt VAULT_AUTH_METHOD", "jwt=[secret] role=ci"},
+		{"userpass", "", []string{"VAULT_AUTH_METHOD=userpass", "VAULT_USERNAME=u", "VAULT_PASSWORD=p"}, nil, "userpass auth/userpass VAULT_AUTH_METHOD", "password=[secret] username=u"},
+		{"token helper", "", all[5:], nil, "token  ~/.vault-token", ""},
+		{"token helper without a token", "", []string{"HOME=elsewhere"}, nil, "  ", ""},
+		{"nothing", "", nil, nil, "  ", ""},
+		{"file completed by variables", appRoleFile, []string{"APPROLE_ROLE_ID=r", "VAULT_SECRET_ID_FILE=/s"}, nil, "approle auth/approle auto_auth in a.hcl:1:1",
+			"remove_secret_id_file_after_reading=false role_id=[secret] secret_id_file_path=/s"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := append(tc.args, "--", "app")
+			if tc.file != "" {
+				args = append([]string{"--config", "a.hcl"}, args...)
+			}
+			l := mustParse(t, map[string]string{"a.hcl": tc.file, "home/.vault-token": "t"}, tc.env, args...).Login
+			if got := strings.Join([]string{l.Method, l.MountPath, l.Source}, " "); got != tc.want {
+				t.Errorf("got %q, want %q", got, tc.want)
+			}
+			var settings []string
+			for k, v := range l.Settings {
+				settings = append(settings, fmt.Sprintf("%s=%v", k, v))
+			}
+			if got := sorted(settings); got != tc.settings {
+				t.Errorf("settings %q, want %q", got, tc.settings)
+			}
+		})
+	}
+}
+
+func sorted(list []string) string {
+	return strings.Join(environ.From(list).List(), " ")
+}
+
+func TestLoginValues(t *testing.T) {
+	l := mustParse(t, nil, []string{"VAULT_TOKEN=t"}, "--no-revoke", "--", "app").Login
+	if !l.Token.Equal(secret.NewText("t")) || l.Revoke {
+		t.Errorf("%+v", l)
+	}
+	l = mustParse(t, nil, []string{"VAULT_TOKEN_FILE=/t"}, "--auth-namespace", "team", "--", "app").Login
+	if l.TokenFile != "/t" || !l.Token.Empty() || !l.Revoke || l.Namespace != "team/" {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestLoginMistakes(t *testing.T) {
+	for _, tc := range []struct {
+		env, args []string
+		want      string
+	}{
+		{[]string{"VAULT_TOKEN=canary", "VAULT_TOKEN_FILE=/t"}, nil, "VAULT_TOKEN and VAULT_TOKEN_FILE are both set"},
+		{[]string{"VAULT_ROLE_ID=canary", "VAULT_ROLE_ID_FILE=/t"}, nil, "VAULT_ROLE_ID and VAULT_ROLE_ID_FILE are both set"},
+		{[]string{"VAULT_ROLE_ID=r", "VAULT_SECRET_ID=canary", "VAULT_SECRET_ID_FILE=/t"}, nil, "VAULT_SECRET_ID and VAULT_SECRET_ID_FILE"},
+		{nil, []string{"--auth", "aprole"}, `"aprole" is no auth method; did you mean "approle"?`},
+		{nil, []string{"--auth", "approle", "--auth-config", "canary"}, "not KEY=VALUE"},
+		{[]string{"VAULT_SKIP_VERIFY=perhaps"}, nil, "VAULT_SKIP_VERIFY: "},
+		{[]string{"VAULT_ADDR=vault:8200"}, nil, "VAULT_ADDR: "},
+		{nil, []string{"--config", "a.hcl", "--auth", "ldap"}, "already chosen by auto_auth in a.hcl:1:1"},
+	} {
+		_, err := parse(t, map[string]string{"a.hcl": autoAuth}, tc.env, append(tc.args, "--", "app")...)
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%v %v: %v, want %q", tc.env, tc.args, err, tc.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "canary") {
+			t.Errorf("a credential is in %v", err)
+		}
+	}
+}
+
+// The program never inherits what logs in.
+func TestStripList(t *testing.T) {
+	c := mustParse(t, nil, nil, "--", "app")
+	e := environ.From([]string{"VAULT_TOKEN=1", "VAULT_TOKEN_FILE=1", "APPROLE_SECRET_ID=1", "VAULT_SECRET_ID_FILE=1", "ENVEXEC_QUIET=1", "VAULT_ADDR=1", "VAULT_CACERT=1", "VAULT_NAMESPACE=1", "HOME=1"})
+	if got := strings.Join(e.Strip(c.Environment.Strip...).Names(), " "); got != "HOME VAULT_ADDR VAULT_CACERT VAULT_NAMESPACE" {
+		t.Error(got)
+	}
+}
