@@ -78,9 +78,9 @@ func machine(t vaulttest.T, b *bench) string {
 	if err != nil {
 		t.Fatalf("ask envexec's version: %v", err)
 	}
-	return fmt.Sprintf("Taken %s with %s against Vault %s on %d cores (%s), %s/%s.",
+	return fmt.Sprintf("Taken %s with %s against Vault %s on %d cores (%s), %s/%s%s.",
 		time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(version)), health.Version,
-		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH)
+		runtime.NumCPU(), processor(), runtime.GOOS, runtime.GOARCH, load())
 }
 
 // processor is the model's name where the system tells it (Linux).
@@ -95,4 +95,15 @@ func processor() string {
 		}
 	}
 	return "unknown model"
+}
+
+// load tells how busy the machine was before the first measurement: a busy one
+// makes the waiting of others look short and our work look long.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return ""
+	}
+	average, _, _ := strings.Cut(string(text), " ")
+	return ", load " + average
 }
