@@ -51,10 +51,12 @@ func ParsePolicy(s string) (Policy, error) {
 
 // Generation is one complete set of secrets for the program.
 type Generation struct {
-	ID      uint64   // unique and greater than 0; one that equals the last received is ignored
-	Env     []string // the program's whole environment, used as it is but for the systemd variables
-	Changed []string // names of what differs from the Generation before, for the log
-	Policy  Policy   // how this change wants to be applied; Inherit = Config.OnChange
+	ID      uint64         // unique and greater than 0; one that equals the last received is ignored
+	Env     []string       // the program's whole environment, used as it is but for the systemd variables
+	Changed []string       // names of what differs from the Generation before, for the log
+	Policy  Policy         // how this change wants to be applied; Inherit = Config.OnChange
+	Signal  syscall.Signal // for Signal; 0 = Config.ChangeSignal
+	Hook    []string       // for Hook; nil = Config.Hook
 
 	// Prepare writes the files of this Generation; nil = nothing to do. It is
 	// called before the program is started, signalled or stopped, again when an

@@ -143,14 +143,14 @@ func TestForkFailuresAreTriedAgain(t *testing.T) {
 
 func TestNeverReady(t *testing.T) {
 	r := newRig(t, nil).send(rotate(1), spawnedEv(1)).after(59 * time.Second).expect("launch(1,1)")
-	r.after(2 * time.Second).send(exitEv(1, Status{Signal: syscall.SIGKILL}), goneEv(1)).in(done)
+	r.after(2*time.Second).send(exitEv(1, Status{Signal: syscall.SIGKILL}), goneEv(1)).in(done)
 	if r.m.err != ErrNotReady { //nolint:errorlint // exactly this
 		t.Errorf("ends with %v", r.m.err)
 	}
 }
 
 func TestSignalsBeforeTheProcessAreKept(t *testing.T) {
-	r := newRig(t, nil).send(rotate(1), event{kind: evSignal, sig: syscall.SIGUSR1}, event{kind: evSignal, sig: syscall.SIGHUP}).expect("launch(1,1)")
+	r := newRig(t, nil).send(rotate(1), event{kind: evSignal, sig: usr1}, event{kind: evSignal, sig: syscall.SIGHUP}).expect("launch(1,1)")
 	r.send(spawnedEv(1)).expect("forward(1,10) forward(1,1)")
 }
 

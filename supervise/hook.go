@@ -8,7 +8,7 @@ import (
 // hook runs the hook command with the new environment; evHooked follows.
 func (s *Supervisor) hook(ctx context.Context, a action) {
 	g := s.gens[a.generation]
-	sp := s.besides(&running{env: s.environment(g, s.running[a.child])}, s.cfg.Hook)
+	sp := s.besides(&running{env: s.environment(g, s.running[a.child])}, a.hook)
 	sp.env = append(sp.env, "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
 	s.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.HookTimeout)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/envexec/envexec/internal/early"
 	"github.com/envexec/envexec/signals"
 )
 
@@ -16,6 +17,7 @@ type Signals struct {
 	term, int, quit, hup chan syscall.Signal
 	rest                 chan syscall.Signal
 	raw                  []chan os.Signal
+	byName               map[os.Signal]chan os.Signal
 	stop                 chan struct{}
 }
 
@@ -23,11 +25,12 @@ type Signals struct {
 // and hand the result to Config.Signals. What our parent wanted ignored (HUP
 // under nohup, INT in a background job) stays ignored, for the program too.
 // getenv tells whether systemd started us, which wants PIPE ignored; nil = no.
-// Release ends it.
+// Release ends it. What came before main is taken over from package early.
 func Catch(getenv func(string) string) *Signals {
 	s := &Signals{
 		term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal), hup: make(chan syscall.Signal),
 		rest: make(chan syscall.Signal), stop: make(chan struct{}),
+		byName: map[os.Signal]chan os.Signal{},
 	}
 	var rest []os.Signal
 	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
@@ -45,6 +48,7 @@ func Catch(getenv func(string) string) *Signals {
 		}
 	}
 	s.pump(s.rest, 1024, rest...)
+	s.takeOver()
 	// The reader of our own stderr may go away (a restart of journald): that must
 	// not be the end of us. An ignored PIPE is inherited, a caught one is not.
 	if getenv != nil && getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) {
@@ -57,6 +61,21 @@ func Catch(getenv func(string) string) *Signals {
 	return s
 }
 
+// takeOver passes on what was caught before us, once.
+func (s *Signals) takeOver() {
+	signal.Stop(early.Signals)
+	for {
+		select {
+		case sig := <-early.Signals:
+			if raw := s.byName[sig]; raw != nil {
+				raw <- sig
+			}
+		default:
+			return
+		}
+	}
+}
+
 // pump moves signals from the channel of os/signal, which drops when full, on to to.
 func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
 	if len(sigs) == 0 || len(sigs) == 1 && canBeIgnored(sigs[0]) && signal.Ignored(sigs[0]) {
@@ -65,6 +84,9 @@ func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
 	raw := make(chan os.Signal, size)
 	s.raw = append(s.raw, raw)
 	signal.Notify(raw, sigs...)
+	for _, sig := range sigs {
+		s.byName[sig] = raw
+	}
 	go func() {
 		for {
 			select {

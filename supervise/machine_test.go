@@ -9,6 +9,12 @@ import (
 	"time"
 )
 
+// Two signals Windows has no name for.
+const (
+	usr1  = syscall.Signal(10)
+	winch = syscall.Signal(28)
+)
+
 var epoch = time.Date(2026, 1, 5, 12, 0, 0, 0, time.UTC)
 
 // rig drives a machine by hand and remembers what it asked for.
@@ -234,7 +240,7 @@ func eventFor(kind eventKind, id uint64) event {
 	case evExit:
 		e.status = failed
 	case evSignal:
-		e.sig = syscall.SIGUSR1
+		e.sig = usr1
 	case evStop:
 		e.sig = syscall.SIGTERM
 	case evRotate, evSpawned, evReady, evGone, evPrepared, evHooked, evTick:

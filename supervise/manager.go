@@ -14,10 +14,11 @@ import (
 type manager struct {
 	systemd.Notifier
 	began     time.Time
-	ready     bool   // READY=1 was sent
-	stopping  bool   // STOPPING=1 was sent
-	pinger    uint64 // the child that sends WATCHDOG=1 itself
-	reloading bool   // the program said RELOADING=1
+	extended  time.Time // when more time was asked for last
+	ready     bool      // READY=1 was sent
+	stopping  bool      // STOPPING=1 was sent
+	pinger    uint64    // the child that sends WATCHDOG=1 itself
+	reloading bool      // the program said RELOADING=1
 	reloads   []*reload
 }
 
@@ -91,7 +92,9 @@ func (s *Supervisor) onBeat() {
 	if s.cfg.Manager.Watchdog > 0 && (s.mgr.pinger == 0 || s.mgr.pinger != s.m.current.id) {
 		s.tell(nil, "WATCHDOG=1")
 	}
-	if !s.mgr.ready && s.m.state < stopping && s.cfg.clock().Sub(s.mgr.began) < s.cfg.StartExtend {
+	now := s.cfg.clock()
+	if !s.mgr.ready && s.m.state < stopping && now.Sub(s.mgr.began) < s.cfg.StartExtend && now.Sub(s.mgr.extended) >= extendEvery {
+		s.mgr.extended = now
 		s.tell(nil, fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", extendBy.Microseconds()))
 	}
 }

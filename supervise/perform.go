@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"syscall"
 
@@ -208,7 +209,11 @@ func (s *Supervisor) take(ctx context.Context, n news) {
 		r.proc, r.pid = n.proc, n.proc.pid()
 		s.listenTo(r)
 		s.watchReady(r)
-		s.log.Info("program started", "pid", r.proc.pid(), "generation", r.generation)
+		level := slog.LevelInfo
+		if r.child == 1 {
+			level = slog.LevelDebug // as expected
+		}
+		s.log.Log(ctx, level, "program started", "pid", r.proc.pid(), "generation", r.generation)
 		if s.cfg.Trace.Started != nil {
 			s.cfg.Trace.Started(r.proc.pid(), r.generation)
 		}
@@ -244,7 +249,7 @@ func (s *Supervisor) listenTo(r *running) {
 // exited cleans up after an ended program; evGone follows.
 func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 	r.cancel()
-	s.log.Info("program ended", "pid", r.proc.pid(), "generation", r.generation, "status", st.String())
+	s.log.Debug("program ended", "pid", r.proc.pid(), "generation", r.generation, "status", st.String())
 	if s.cfg.Trace.Exited != nil {
 		s.cfg.Trace.Exited(r.proc.pid(), r.generation, st)
 	}

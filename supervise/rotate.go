@@ -17,18 +17,7 @@ func (m *machine) want(now time.Time, e event) {
 		m.launch(Inherit)
 		return
 	}
-	p := e.policy
-	if p == Inherit {
-		p = m.cfg.OnChange
-	}
-	deadline := e.deadline
-	if m.pending.generation != 0 {
-		p = max(p, m.pending.policy)
-		if d := m.pending.deadline; !d.IsZero() && (deadline.IsZero() || d.Before(deadline)) {
-			deadline = d
-		}
-	}
-	m.pending = change{generation: e.generation, policy: p, deadline: deadline}
+	m.pending = m.merge(e)
 	if m.quietEnd.IsZero() {
 		m.quietEnd = now.Add(m.cfg.QuietMax)
 	}
@@ -41,6 +30,32 @@ func (m *machine) want(now time.Time, e event) {
 		m.quietAt, m.quietEnd = time.Time{}, time.Time{}
 		m.schedule(now)
 	}
+}
+
+// merge makes a change of e and what is pending already: newest values, strongest
+// policy, earliest deadline.
+func (m *machine) merge(e event) change {
+	c := change{generation: e.generation, policy: e.policy, sig: e.sig, hook: e.hook, deadline: e.deadline}
+	if c.policy == Inherit {
+		c.policy = m.cfg.OnChange
+	}
+	if c.sig == 0 {
+		c.sig = m.cfg.ChangeSignal
+	}
+	if len(c.hook) == 0 {
+		c.hook = m.cfg.Hook
+	}
+	old := m.pending
+	if old.generation == 0 {
+		return c
+	}
+	if old.policy > c.policy {
+		c.policy, c.sig, c.hook = old.policy, old.sig, old.hook
+	}
+	if d := old.deadline; !d.IsZero() && (c.deadline.IsZero() || d.Before(c.deadline)) {
+		c.deadline = d
+	}
+	return c
 }
 
 // schedule decides when the pending change may be applied.
@@ -102,7 +117,9 @@ func (m *machine) restore(c change) {
 		m.pending, m.due = c, true
 		return
 	}
-	m.pending.policy = max(m.pending.policy, c.policy)
+	if c.policy > m.pending.policy {
+		m.pending.policy, m.pending.sig, m.pending.hook = c.policy, c.sig, c.hook
+	}
 }
 
 // retry puts a failed change back and applies it, or a newer one, after a delay.
@@ -130,9 +147,9 @@ func (m *machine) apply(now time.Time, c change) {
 		m.settleFrom(now)
 		switch c.policy {
 		case Signal:
-			m.do(action{kind: doSignal, child: m.current.id, generation: c.generation, sig: m.cfg.ChangeSignal})
+			m.do(action{kind: doSignal, child: m.current.id, generation: c.generation, sig: c.sig})
 		case Hook:
-			m.do(action{kind: doHook, child: m.current.id, generation: c.generation})
+			m.do(action{kind: doHook, child: m.current.id, generation: c.generation, hook: c.hook})
 			return
 		}
 		m.do(action{kind: doApplied, generation: c.generation, policy: c.policy})

@@ -151,7 +151,7 @@ func TestOverlapKeepsTheOldOne(t *testing.T) {
 		"exit 0":      {func(r *rig) { r.send(exitEv(2, Status{})) }, "failed(2)"},
 		"exit 1":      {func(r *rig) { r.send(exitEv(2, failed)) }, "failed(2)"},
 		"signal":      {func(r *rig) { r.send(exitEv(2, term)) }, "failed(2)"},
-		"never ready": {func(r *rig) { r.after(61*time.Second).send(exitEv(2, term)) }, "kill(2) failed(2) settled(1)"},
+		"never ready": {func(r *rig) { r.after(61 * time.Second).send(exitEv(2, term)) }, "kill(2) failed(2) settled(1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := overlapping(t, nil)

@@ -5,10 +5,13 @@ package supervise
 import (
 	"encoding/binary"
 	"os"
+	"os/signal"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/envexec/envexec/internal/early"
 )
 
 // stageName is the argv[0] under which we run as the stage between fork and the
@@ -35,6 +38,7 @@ func runStage(args []string) {
 		os.Exit(stageFailed)
 	}
 	unix.CloseOnExec(fd)
+	endIfAsked()
 	env := append(os.Environ(), "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	err = syscall.Exec(args[1], args[2:], env)
 	errno, ok := err.(syscall.Errno) //nolint:errorlint // Exec returns nothing else
@@ -43,6 +47,20 @@ func runStage(args []string) {
 	}
 	_, _ = unix.Write(fd, binary.NativeEndian.AppendUint32(nil, uint32(errno)))
 	os.Exit(stageFailed)
+}
+
+// endIfAsked dies of a signal that came before the program could be told: as
+// the program itself would at this point.
+func endIfAsked() {
+	signal.Reset()
+	select {
+	case sig := <-early.Signals:
+		if n, ok := sig.(syscall.Signal); ok {
+			Reraise(n)
+			os.Exit(128 + int(n))
+		}
+	default:
+	}
 }
 
 // stageFailed is never seen by anybody: the errno is.

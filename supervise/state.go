@@ -52,8 +52,9 @@ type event struct {
 	generation uint64
 	policy     Policy
 	deadline   time.Time
+	hook       []string // evRotate: the command for Hook
 	status     Status
-	sig        syscall.Signal
+	sig        syscall.Signal // evSignal, evStop; evRotate: for Signal
 	err        error
 	transient  bool // evSpawnFailed: worth another try whatever the restart policy says
 	usable     bool // evExit, evSpawnFailed, evTick: the previous Generation still works
@@ -83,6 +84,7 @@ type action struct {
 	child      uint64
 	generation uint64
 	policy     Policy
+	hook       []string
 	write      bool // doLaunch: the files of generation have to be written first
 	sig        syscall.Signal
 	status     Status
@@ -118,6 +120,8 @@ func (c *child) running() bool { return c.id != 0 && !c.dead }
 type change struct {
 	generation uint64
 	policy     Policy
+	sig        syscall.Signal // for Signal
+	hook       []string       // for Hook
 	deadline   time.Time
 }
 

@@ -235,20 +235,20 @@ func (s *Supervisor) receive(ctx context.Context, g Generation) {
 		}
 	}
 	s.changed = union(s.changed, g.Changed)
-	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: s.possible(g.Policy), deadline: g.Deadline})
+	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: s.possible(g), sig: g.Signal, hook: g.Hook, deadline: g.Deadline})
 }
 
 // possible replaces a policy that cannot work by the nearest one that does.
-func (s *Supervisor) possible(p Policy) Policy {
-	switch {
+func (s *Supervisor) possible(g Generation) Policy {
+	switch p := g.Policy; {
 	case p == Overlap && !s.cfg.Ready.proves():
 		s.log.Warn("restarting instead of overlapping", "error", errNoProof(s.cfg.Ready.Kind).Error())
 		return Restart
-	case p == Hook && len(s.cfg.Hook) == 0:
+	case p == Hook && len(g.Hook) == 0 && len(s.cfg.Hook) == 0:
 		s.log.Warn("restarting instead of running a hook: no hook command named")
 		return Restart
 	}
-	return p
+	return g.Policy
 }
 
 // needed reports whether the machine may still ask for a Generation.
@@ -303,7 +303,7 @@ func (s *Supervisor) signal(ctx context.Context, got syscall.Signal) {
 		return
 	}
 	if signals.AsksToStop(got) {
-		s.log.Info("asked to stop", "signal", signals.Name(got))
+		s.log.Debug("asked to stop", "signal", signals.Name(got))
 		s.step(ctx, event{kind: evStop, sig: sig})
 		return
 	}

@@ -1,0 +1,3 @@
+package supervise
+
+func childMain() bool { return false }
