@@ -42,6 +42,12 @@ func childMain() bool {
 		childReady(arg)
 	case "serve":
 		childServe()
+	case "exec":
+		_ = Exec(Command{
+			Args: []string{"sh", "-c", `echo $$ $LISTEN_FDS $NOTIFY_SOCKET "$PWD"`}, Path: "/usr/bin:/bin", Dir: "/",
+			Env: []string{"LISTEN_FDS=" + os.Getenv("LISTEN_FDS"), "NOTIFY_SOCKET=" + os.Getenv("NOTIFY_SOCKET")},
+		})
+		os.Exit(1)
 	case "mainthread":
 		defer func() {
 			if recover() != nil {

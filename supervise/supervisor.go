@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/envexec/envexec/internal/systemd"
-	"github.com/envexec/envexec/signals"
 )
 
 // Supervisor runs one program. Make one with New, call Run once.
@@ -218,49 +217,6 @@ func (s *Supervisor) step(ctx context.Context, e event) {
 	s.endReloads()
 }
 
-func (s *Supervisor) usable(id uint64) bool {
-	g, ok := s.gens[id]
-	return ok && (g.Usable == nil || g.Usable())
-}
-
-func (s *Supervisor) receive(ctx context.Context, g Generation) {
-	if g.ID == s.newest {
-		return
-	}
-	s.newest = g.ID
-	s.gens[g.ID] = g
-	for id := range s.gens {
-		if !s.needed(id) {
-			delete(s.gens, id)
-		}
-	}
-	s.changed = union(s.changed, g.Changed)
-	s.step(ctx, event{kind: evRotate, generation: g.ID, policy: s.possible(g), sig: g.Signal, hook: g.Hook, deadline: g.Deadline})
-}
-
-// possible replaces a policy that cannot work by the nearest one that does.
-func (s *Supervisor) possible(g Generation) Policy {
-	switch p := g.Policy; {
-	case p == Overlap && !s.cfg.Ready.proves():
-		s.log.Warn("restarting instead of overlapping", "error", errNoProof(s.cfg.Ready.Kind).Error())
-		return Restart
-	case p == Hook && len(g.Hook) == 0 && len(s.cfg.Hook) == 0:
-		s.log.Warn("restarting instead of running a hook: no hook command named")
-		return Restart
-	}
-	return g.Policy
-}
-
-// needed reports whether the machine may still ask for a Generation.
-func (s *Supervisor) needed(id uint64) bool {
-	switch id {
-	case s.newest, s.m.goal, s.m.previous, s.m.pending.generation, s.m.asked.generation,
-		s.m.current.generation, s.m.next.generation, s.m.leaving.generation:
-		return true
-	}
-	return false
-}
-
 // noMore: there will be no further Generation.
 func (s *Supervisor) noMore(ctx context.Context) {
 	if s.m.state != waiting {
@@ -273,72 +229,10 @@ func (s *Supervisor) noMore(ctx context.Context) {
 	s.finished = &action{err: s.m.err}
 }
 
-func (s *Supervisor) stopForContext(ctx context.Context) {
-	if s.m.state == waiting {
-		s.finished = &action{err: context.Cause(ctx)}
-		return
-	}
-	s.step(context.WithoutCancel(ctx), event{kind: evStop})
-}
-
-// signal takes one signal from outside.
-func (s *Supervisor) signal(ctx context.Context, got syscall.Signal) {
-	if isJobControl(got) {
-		s.jobControl(got)
-		return
-	}
-	if own := s.cfg.Taken[got]; own != nil {
-		own()
-		return
-	}
-	sig, ok := s.cfg.SignalMap.Rewrite(got)
-	if !ok {
-		s.log.Debug("signal dropped as asked", "signal", signals.Name(got))
-		return
-	}
-	if s.m.state == waiting {
-		if signals.AsksToStop(got) || got == syscall.SIGHUP {
-			s.finished = &action{status: Status{Signal: got}}
-		}
-		return
-	}
-	if signals.AsksToStop(got) {
-		s.log.Debug("asked to stop", "signal", signals.Name(got))
-		s.step(ctx, event{kind: evStop, sig: sig})
-		return
-	}
-	if isContinue(got) && s.current() != nil {
-		s.cfg.tty.resume(s.current())
-	}
-	s.step(ctx, event{kind: evSignal, sig: sig})
-}
-
-// current returns the current program's process; nil if there is none.
-func (s *Supervisor) current() process {
-	if r := s.running[s.m.current.id]; r != nil && r.proc != nil && !s.m.current.dead {
-		return r.proc
-	}
-	return nil
-}
-
 // post hands an event to the loop, unless the loop has ended.
 func (s *Supervisor) post(n news) {
 	select {
 	case s.events <- n:
 	case <-s.quit:
 	}
-}
-
-// union appends the strings of b that a lacks.
-func union(a, b []string) []string {
-	seen := make(map[string]bool, len(a))
-	for _, x := range a {
-		seen[x] = true
-	}
-	for _, x := range b {
-		if !seen[x] {
-			a = append(a, x)
-		}
-	}
-	return a
 }
