@@ -16,7 +16,7 @@ const module = "github.com/envexec/envexec/"
 // rooms lists what each package may import of ours. Siblings never import each
 // other; only the root package knows them all.
 var rooms = map[string][]string{
-	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
+	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
 	"auth":               {"secret", "auth/method", "internal/clock"},
 	"auth/authtest":      {"auth", "auth/method", "secret", "internal/vaulttest"},
 	"auth/sink":          {"auth", "secret", "internal/clock"},
@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"internal/admin":     {},
 	"internal/clock":     {},
 	"internal/due":       {},
+	"internal/early":     {},
 	"internal/systemd":   {},
 	"internal/telemetry": {},
 	"internal/vaulttest": {},
@@ -36,7 +37,7 @@ var rooms = map[string][]string{
 	"proxy":              {"secret", "lease", "lease/shared", "internal/clock"},
 	"secret":             {},
 	"signals":            {},
-	"supervise":          {"environ", "signals", "internal/systemd", "internal/clock"},
+	"supervise":          {"environ", "signals", "internal/clock", "internal/early", "internal/systemd"},
 }
 
 // fences names the only rooms that may import a third party's package.

@@ -8,6 +8,7 @@ package main
 import (
 	"os"
 
+	_ "github.com/envexec/envexec/internal/early" // first of all packages: see there
 	"github.com/envexec/envexec/supervise"
 )
 

@@ -3,12 +3,15 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/internal/systemd"
 	"github.com/envexec/envexec/signals"
 	"github.com/envexec/envexec/supervise"
 )
@@ -26,6 +29,7 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		OnChange:     parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy),
 		ChangeSignal: parse(p, "change signal", c.Change.Signal, signals.Parse),
 		Hook:         c.Change.Hook,
+		ExitCode:     c.Change.ExitCode,
 		Quiet:        orNone(c.Change.Quiet),
 		QuietMax:     orNone(c.Change.QuietMax),
 		Splay:        c.Change.Splay,
@@ -40,8 +44,18 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 
 		SignalMap:   signalMap(p, c.Program.SignalMap),
 		SignalGroup: c.Program.SignalGroup,
-		Taken:       j.taken(p),
+		Taken:       j.ownSignals,
 		Signals:     j.sigs,
+
+		Manager: systemd.Read(os.Getenv, os.Getpid()),
+		KeepEnv: c.Environment.Keep,
+		Sockets: sockets(p, c.Sockets),
+		Ready: supervise.Ready{
+			Kind: supervise.ReadyKind(c.Ready.Type), FD: c.Ready.FD, Command: c.Ready.Command,
+			Address: c.Ready.Address, Delay: c.Ready.Delay, Timeout: c.Ready.Timeout, Soak: c.Change.Soak,
+		},
+		Budget:  supervise.Budget{N: c.Change.Limit, Within: c.Change.Interval},
+		Windows: windows(p, c.Change.Window),
 
 		Crash:  crash(p, c.Restart),
 		Logger: j.log,
@@ -53,7 +67,19 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 	if len(p.errs) > 0 {
 		return nil, misconfigured{errors.Join(p.errs...)}
 	}
-	return supervise.New(sup)
+	program, err := supervise.New(sup)
+	if err != nil {
+		var start *supervise.StartError
+		if errors.As(err, &start) {
+			return nil, err
+		}
+		return nil, misconfigured{err}
+	}
+	// Before any login: a socket that cannot be bound is a mistake in the configuration.
+	if err := program.Listen(); err != nil {
+		return nil, misconfigured{err}
+	}
+	return program, nil
 }
 
 // parsing collects problems, so that all are told at once.
@@ -73,6 +99,41 @@ func signalMap(p *parsing, pairs []config.SignalPair) signals.Map {
 		text = append(text, pair.From+"="+pair.To)
 	}
 	return parse(p, "signal map", strings.Join(text, ","), signals.ParseMap)
+}
+
+func sockets(p *parsing, list []config.Socket) []supervise.Socket {
+	var out []supervise.Socket
+	for _, s := range list {
+		socket := supervise.Socket{Name: s.Name, Network: s.Network, Address: s.Address, Mode: fs.FileMode(s.Mode)}
+		if owner := s.User; owner != "" {
+			if s.Group != "" {
+				owner += ":" + s.Group
+			}
+			socket.Owner = parse(p, "owner of socket "+s.Name, owner, supervise.LookupUser)
+		}
+		out = append(out, socket)
+	}
+	return out
+}
+
+// windows reads the maintenance window, HH:MM-HH:MM by the local clock; one that
+// ends before it begins reaches into the next day.
+func windows(p *parsing, text string) []supervise.Window {
+	if text == "" {
+		return nil
+	}
+	open, shut, _ := strings.Cut(text, "-")
+	from := parse(p, "change window", open, timeOfDay)
+	until := parse(p, "change window", shut, timeOfDay)
+	if until <= from {
+		until += 24 * time.Hour
+	}
+	return []supervise.Window{{From: from, Length: until - from, Location: time.Local}}
+}
+
+func timeOfDay(s string) (time.Duration, error) {
+	t, err := time.Parse("15:04", s)
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, err
 }
 
 func crash(p *parsing, c config.Restart) supervise.Crash {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/envexec/envexec/config"
@@ -98,19 +99,28 @@ type job struct {
 	vault   *vaultSide            // nil: nothing wanted from Vault, no login, no network
 	program *supervise.Supervisor // nil: an agent without a program
 	state   state
+
+	ownSignals map[syscall.Signal]func() // that envexec itself acts on
+	rules      changeRules
 }
 
 func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *supervise.Signals) (*job, error) {
 	j := &job{cfg: cfg, env: env, log: log, sigs: sigs}
 	var vaultErr, programErr error
 	j.vault, vaultErr = newVaultSide(cfg, env, log)
-	if len(cfg.Program.Args) > 0 {
+	p := &parsing{}
+	j.ownSignals = j.taken(p)
+	j.rules = newChangeRules(p, cfg)
+	if err := errors.Join(p.errs...); err != nil {
+		return nil, misconfigured{err}
+	}
+	if len(cfg.Program.Args) > 0 && !cfg.Program.Exec {
 		j.program, programErr = j.newProgram()
 	}
 	if err := errors.Join(vaultErr, programErr); err != nil {
 		return nil, err
 	}
-	if j.vault == nil && j.program == nil {
+	if j.vault == nil && len(cfg.Program.Args) == 0 {
 		return nil, &config.UsageError{Message: "nothing to do: no program, no secret and no listener", Hint: "write envexec [flags] -- PROGRAM [ARGS]"}
 	}
 	return j, nil
@@ -121,6 +131,9 @@ func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *sup
 const revokePatience = 5 * time.Second
 
 func (j *job) run(ctx context.Context) (supervise.Status, error) {
+	if j.cfg.Program.Exec {
+		return j.become(ctx)
+	}
 	s, program := newServices(ctx)
 	if err := j.serveStatus(s); err != nil {
 		j.log.Warn("envexec status and envexec reload will not work", "error", err)
@@ -143,13 +156,18 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 	}
 	s.stop()
 	if j.vault != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokePatience)
-		defer cancel()
-		if err := j.vault.session.Close(ctx); err != nil {
-			j.log.Warn("the token stays alive until its TTL ends", "error", err)
-		}
+		j.revoke(ctx)
 	}
 	return status, err
+}
+
+// revoke ends the tokens envexec logged in for, after everybody has stopped using them.
+func (j *job) revoke(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, revokePatience)
+	defer cancel()
+	if err := j.vault.session.Close(ctx); err != nil {
+		j.log.Warn("the token stays alive until its TTL ends", "error", err)
+	}
 }
 
 // feed gives the program its generations: the one and only when there is nothing
@@ -169,7 +187,15 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 		return nil
 	})
 	if j.vault.renderer == nil {
-		gens <- supervise.Generation{ID: 1, Env: base.List()}
+		s.start("environment", func(ctx context.Context) error {
+			select {
+			case <-j.vault.delivered:
+				gens <- supervise.Generation{ID: 1, Env: base.List()}
+				started()
+			case <-ctx.Done():
+			}
+			return nil
+		})
 		return
 	}
 	s.start("environment", func(ctx context.Context) error {
@@ -190,14 +216,27 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 
 // generation is g as the program gets it.
 func (j *job) generation(base environ.Environ, g envtemplate.Generation) (supervise.Generation, error) {
-	all, err := inject(base, g.Vars, j.vault.references, j.cfg.Environment.OnConflict)
+	all, err := j.merge(base, g)
 	if err != nil {
 		return supervise.Generation{}, err
 	}
-	if err := all.Check(j.cfg.Program.Args...); err != nil {
-		return supervise.Generation{}, misconfigured{err}
+	rule := j.rules.strongest(g.Changed)
+	return supervise.Generation{
+		ID: g.ID, Env: all.List(), Changed: g.Changed, Prepare: g.WriteFiles,
+		Policy: rule.policy, Signal: rule.signal, Hook: rule.hook,
+	}, nil
+}
+
+// merge is the program's environment with g's variables, checked for what exec takes.
+func (j *job) merge(base environ.Environ, g envtemplate.Generation) (environ.Environ, error) {
+	all, err := inject(base, g.Vars, j.vault.references, j.cfg.Environment.OnConflict)
+	if err != nil {
+		return all, err
 	}
-	return supervise.Generation{ID: g.ID, Env: all.List(), Changed: g.Changed, Prepare: g.WriteFiles}, nil
+	if err := all.Check(j.cfg.Program.Args...); err != nil {
+		return all, misconfigured{err}
+	}
+	return all, nil
 }
 
 // agent serves without a program until TERM or INT: sinks, files, listeners.
@@ -206,24 +245,31 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 	defer stop()
 	started := j.giveUpAfter(s)
 	j.vault.start(s)
-	if j.vault.renderer == nil {
+	written := func() {
 		started()
-	} else {
-		s.start("files", func(ctx context.Context) error {
-			return j.vault.each(ctx, func(g envtemplate.Generation) error {
-				if err := g.WriteFiles(ctx); err != nil {
-					return err
-				}
-				j.vault.settle(g.ID)
-				started()
-				if j.cfg.Start.ExitAfterAuth {
-					stop()
-				}
-				return nil
-			})
-		})
+		if j.cfg.Start.ExitAfterAuth || j.cfg.Start.Once {
+			stop()
+		}
 	}
-	j.sigs.Wait(ctx)
+	s.start("files", func(ctx context.Context) error {
+		if j.vault.renderer == nil {
+			select {
+			case <-j.vault.delivered:
+				written()
+			case <-ctx.Done():
+			}
+			return nil
+		}
+		return j.vault.each(ctx, func(g envtemplate.Generation) error {
+			if err := g.WriteFiles(ctx); err != nil {
+				return err
+			}
+			j.vault.settle(g.ID)
+			written()
+			return nil
+		})
+	})
+	j.sigs.WaitTaking(ctx, j.ownSignals)
 	return supervise.Status{}, nil
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -88,32 +89,35 @@ func follow(file string, names []string) {
 const patience = 60 * time.Second
 
 // TestScripts runs the command line without a Vault.
-func TestScripts(t *testing.T) { runScripts(t, "cli") }
+func TestScripts(t *testing.T) { runScripts(t, "cli", nil) }
 
 // TestVaultScripts runs it against real ones, one for each script.
 func TestVaultScripts(t *testing.T) {
 	if _, err := vaulttest.Binary(); err != nil {
 		vaulttest.Missing(t, vaulttest.PartVault, err.Error())
 	}
-	runScripts(t, "vault")
+	runScripts(t, "vault", nil)
 }
 
-func runScripts(t *testing.T, dir string) {
+func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestScript, bool, []string)) {
+	commands := map[string]func(*testscript.TestScript, bool, []string){
+		"status":   cmdStatus,
+		"wait-for": cmdWaitFor,
+		"count":    cmdCount,
+		"send":     cmdSend,
+		"vault":    cmdVault,
+	}
+	maps.Copy(commands, more)
 	testscript.Run(t, testscript.Params{
-		Dir: filepath.Join("testdata", "script", dir),
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status":   cmdStatus,
-			"wait-for": cmdWaitFor,
-			"send":     cmdSend,
-			"vault":    cmdVault,
-		},
+		Dir:  filepath.Join("testdata", "script", dir),
+		Cmds: commands,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ENVEXEC_LOG_LEVEL", "debug")
 			env.Values[vaultKey{}] = &scriptVault{roles: map[string]vaulttest.Role{}}
 			return nil
 		},
 		RequireExplicitExec: true,
-		Deadline:            time.Now().Add(3 * patience),
+		Deadline:            time.Now().Add(6 * patience),
 	})
 }
 
@@ -154,6 +158,22 @@ func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s never matched %q; it has:\n%s", args[0], args[1], text)
 }
 
+// cmdCount counts the lines of a file that begin with a word.
+//
+//	count FILE WORD N
+func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: count FILE WORD N")
+	}
+	n := 0
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		if strings.HasPrefix(line, args[1]+" ") || line == args[1]+"\n" {
+			n++
+		}
+	}
+	number(ts, args[2], n, fmt.Sprintf("lines %q in %s", args[1], args[0]))
+}
+
 // cmdSend sends a signal to the background command started last; testscript's own
 // kill knows only INT and KILL.
 //
@@ -171,8 +191,9 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 // scriptVault is a script's Vault; scripts run one command at a time.
 type scriptVault struct {
 	*vaulttest.Server
-	mark  int64
-	roles map[string]vaulttest.Role
+	mark     int64
+	roles    map[string]vaulttest.Role
+	postgres *vaulttest.Postgres
 }
 
 type vaultKey struct{}

@@ -32,6 +32,7 @@ type vaultSide struct {
 	renderer *envtemplate.Renderer // nil: no secret is named
 	// references are the inherited variables whose value is a reference.
 	references []string
+	delivered  chan struct{} // closed when every sink has the first token
 
 	mu      sync.Mutex
 	epochs  map[uint64]uint64 // generation → oldest login it needs
@@ -48,7 +49,7 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
 		return nil, nil
 	}
-	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, epochs: map[uint64]uint64{}}
+	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), epochs: map[uint64]uint64{}}
 	if v.client, err = newClient(cfg.Vault, env); err != nil {
 		return nil, misconfigured{err}
 	}
@@ -94,6 +95,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		handedOut = true
 	}
 	agent := len(v.cfg.Program.Args) == 0
+	var once sync.Once
 	return auth.New(auth.Config{
 		Client:     v.client,
 		Method:     method,
@@ -108,6 +110,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		Revoke: l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth,
 		Sinks:  sinks,
 		Logger: v.log,
+		Trace:  auth.Trace{OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) }},
 	})
 }
 
@@ -153,8 +156,14 @@ func (v *vaultSide) start(s *services) {
 	}
 }
 
-// each calls f with every new generation until ctx ends or f fails.
+// each calls f with every new generation until ctx ends or f fails. The first
+// waits for the sinks: a program may count on the token's file from its start.
 func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) error) error {
+	select {
+	case <-v.delivered:
+	case <-ctx.Done():
+		return nil
+	}
 	var last uint64
 	for {
 		select {
@@ -198,6 +207,16 @@ func (v *vaultSide) settle(id uint64) {
 	}
 	v.mu.Unlock()
 	v.session.Retire(epoch)
+}
+
+// leased counts the secrets that end with their login.
+func (v *vaultSide) leased() (n int) {
+	for _, e := range v.store.Status() {
+		if e.Epoch != 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // login says who we are to Vault and for how long, for `envexec status`.
