@@ -16,8 +16,9 @@ import (
 type source struct {
 	name        string // in messages
 	left, right string
-	text        string         // rewritten
-	calls       map[string]int // function name → line of its first use
+	text        string          // rewritten
+	calls       map[string]int  // function name → line of its first use
+	fields      map[string]bool // names of all fields it looks at
 	requests    []secret.Request
 	spans       []span
 	prints      []string // the printing actions as they are written, by number
@@ -34,7 +35,7 @@ const printFunc = "envexec_print"
 
 // newSource parses text. Delimiters may be empty.
 func newSource(name, text, left, right string) (*source, error) {
-	s := &source{name: name, left: left, right: right, calls: map[string]int{}}
+	s := &source{name: name, left: left, right: right, calls: map[string]int{}, fields: map[string]bool{}}
 	if left == "" {
 		s.left = "{{"
 	}
@@ -82,6 +83,9 @@ func (s *source) rewrite(text string, trees []*parse.Tree) string {
 		visit(t.Root, func(n parse.Node) {
 			if id, ok := n.(*parse.IdentifierNode); ok && s.calls[id.Ident] == 0 {
 				s.calls[id.Ident] = 1 + strings.Count(text[:min(int(id.Pos), len(text))], "\n")
+			}
+			for _, field := range fieldsOf(n) {
+				s.fields[field] = true
 			}
 			if a, ok := n.(*parse.ActionNode); ok && len(a.Pipe.Decl) == 0 {
 				at = append(at, int(a.Pos))
@@ -218,6 +222,18 @@ func (s *source) secretAt(pos int) (secret.Request, bool) {
 		return secret.Request{}, false
 	}
 	return best.req, true
+}
+
+func fieldsOf(n parse.Node) []string {
+	switch n := n.(type) {
+	case *parse.FieldNode:
+		return n.Ident
+	case *parse.ChainNode:
+		return n.Field
+	case *parse.VariableNode:
+		return n.Ident
+	}
+	return nil
 }
 
 // visit calls f for n and every node below it.

@@ -27,8 +27,14 @@ func (c *Config) complete() {
 	def(&c.minBackoff, time.Second)
 	def(&c.maxBackoff, 5*time.Minute)
 	def(&c.poll, 30*time.Second)
+	if c.RenewalThreshold <= 0 || c.RenewalThreshold > 1 {
+		c.RenewalThreshold = 0.9
+	}
 	if c.now == nil {
 		c.now = time.Now
+	}
+	if c.notify == nil {
+		c.notify = newInotify
 	}
 	if c.jitter == nil {
 		c.jitter = func(d time.Duration) time.Duration { return rand.N(d + 1) }
@@ -86,10 +92,7 @@ func (b *builder) build() ([]*unit, error) {
 		b.problem("transit", err)
 	}
 	for _, u := range b.units {
-		u.requests = u.work.requests()
-		for _, req := range u.requests {
-			u.keys = append(u.keys, req.Key())
-		}
+		u.equip(u.work) // transit's requests are known only now
 	}
 	b.duplicates()
 	return b.units, errors.Join(b.problems...)

@@ -56,7 +56,7 @@ func (l *loop) adopt() {
 	whole := true
 	for _, u := range l.units {
 		chosen[u] = u.latest
-		whole = whole && u.phase == resting && u.err == nil
+		whole = whole && u.phase == resting && u.err == nil && u.changedAt.IsZero()
 	}
 	for again := !whole && l.last != nil; again; {
 		again = false

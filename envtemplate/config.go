@@ -44,6 +44,9 @@ type Config struct {
 	// Lenient lets templates with functions that are refused at load pass with a
 	// warning; calling such a function is then an error.
 	Lenient bool
+	// RenewalThreshold is the fraction of its life after which pkiCert replaces a
+	// certificate found in its file; 0 = 0.9.
+	RenewalThreshold float64
 	// Transit decrypts vault:v1:… values.
 	Transit Transit
 	// Delivery is where values delivered as files go.
@@ -60,6 +63,7 @@ type Config struct {
 	poll       time.Duration                       // of template and included files, default 30s
 	now        func() time.Time                    // wall clock, for certificates
 	jitter     func(d time.Duration) time.Duration // full jitter
+	notify     func() (notifier, error)            // of changed files
 }
 
 // Trace is told what happens. Every function may be nil; none may block.
@@ -118,17 +122,17 @@ type Template struct {
 	Source           string // file, or
 	Contents         string // the text itself
 	Destination      string
-	NoCreateDirs     bool        // fail if the directory is absent, else it is made 0755
-	Perms            fs.FileMode // 0 = as the file has, else 0644
-	User, Group      string      // name or id; "" = ours
-	Backup           bool        // keep the last version as Destination.bak
-	AllowMissingKey  bool        // a missing key is empty text and a warning
-	KeepOnError      bool        // an error does not end Run before the first Generation (error_fatal = false)
-	LeftDelim        string      // "" = {{
-	RightDelim       string      // "" = }}
-	SandboxPath      string      // file and writeToFile stay below it
-	FunctionDenylist []string    // globs
-	WaitMin, WaitMax time.Duration
+	NoCreateDirs     bool          // fail if the directory is absent, else it is made 0755
+	Perms            fs.FileMode   // 0 = as the file has, else 0644
+	User, Group      string        // name or id; "" = ours
+	Backup           bool          // keep the last version as Destination.bak
+	AllowMissingKey  bool          // a missing key is empty text and a warning
+	KeepOnError      bool          // an error does not end Run before the first Generation (error_fatal = false)
+	LeftDelim        string        // "" = {{
+	RightDelim       string        // "" = }}
+	SandboxPath      string        // file and writeToFile stay below it
+	FunctionDenylist []string      // globs
+	WaitMin, WaitMax time.Duration // after a change wait for quiet, but not longer; 0 = 4 × WaitMin
 	Refresh          time.Duration
 	Command          *Command // after the file changed; nil = none
 }

@@ -26,6 +26,7 @@ type execution struct {
 	given    map[secret.Key]*dependency.Secret // the copies this run may change
 	failed   error                             // of one of our functions, with its chain
 	files    []RenderedFile                    // writeToFile
+	includes map[string]stamp
 	warnings []string
 	again    time.Time
 }

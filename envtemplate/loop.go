@@ -27,6 +27,7 @@ type loop struct {
 	last     *Generation
 	planned  map[*unit]struct{} // those with a retryAt
 	engines  chan struct{}      // bounds the units that compute at once
+	watch    watch
 }
 
 // finish is the end of one unit's run.
@@ -40,8 +41,16 @@ type finish struct {
 
 func (l *loop) run() error {
 	for _, u := range l.units {
+		if w, ok := u.work.(*templateWork); ok && w.text.source != "" {
+			l.follow(w.text.source)
+		}
 		l.begin(u)
 	}
+	defer func() {
+		if l.watch.notify != nil {
+			l.watch.notify.Close()
+		}
+	}()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -58,8 +67,15 @@ func (l *loop) run() error {
 			l.finish(f)
 		case <-l.cfg.Source.Changed():
 			l.changed()
+		case <-l.events():
+			if soon := time.Now().Add(quietFile); soon.Before(l.watch.lookAt) {
+				l.watch.lookAt = soon
+			}
 		case <-timer.C:
 			l.retry()
+			if at := l.watch.lookAt; !at.IsZero() && !time.Now().Before(at) {
+				l.look()
+			}
 		}
 	}
 }
@@ -74,7 +90,7 @@ func (l *loop) begin(u *unit) {
 		return
 	}
 	l.pending++
-	u.phase, u.dirty = waiting, false
+	u.phase, u.dirty, u.changedAt = waiting, false, time.Time{}
 	l.plan(u, time.Time{})
 	u.missing = 0
 	for i, req := range u.requests {
@@ -95,13 +111,14 @@ func (l *loop) begin(u *unit) {
 // start runs u now.
 func (l *loop) start(u *unit) {
 	u.phase = running
+	work := u.work
 	if !u.engine {
-		l.finish(l.execute(u))
+		l.finish(l.execute(u, work))
 		return
 	}
 	l.running.Go(func() {
 		l.engines <- struct{}{}
-		f := l.execute(u)
+		f := l.execute(u, work)
 		<-l.engines
 		select {
 		case l.finished <- f:
@@ -110,12 +127,12 @@ func (l *loop) start(u *unit) {
 	})
 }
 
-// execute runs u once.
-func (l *loop) execute(u *unit) finish {
+// execute does u's work once.
+func (l *loop) execute(u *unit, work worker) finish {
 	f := finish{u: u}
 	start := time.Now()
 	var mu sync.Mutex
-	f.out, f.err = u.work.run(l.ctx, func(req secret.Request) (*secret.Secret, error) {
+	f.out, f.err = work.run(l.ctx, func(req secret.Request) (*secret.Secret, error) {
 		r := l.reads.want(req.Key(), req)
 		mu.Lock()
 		if !slices.Contains(f.used, r) {
@@ -147,7 +164,10 @@ func (l *loop) finish(f finish) {
 		return
 	}
 	l.touched = true
-	u.err = f.err
+	u.err, u.includes = f.err, f.out.includes
+	for path := range u.includes {
+		l.follow(path)
+	}
 	if f.err != nil {
 		l.fail(u)
 		return
@@ -247,12 +267,33 @@ func (l *loop) sleep() time.Duration {
 	if !l.deadline.IsZero() {
 		wake = l.deadline
 	}
+	if at := l.watch.lookAt; !at.IsZero() && at.Before(wake) {
+		wake = at
+	}
 	for u := range l.planned {
 		if u.phase == resting && u.retryAt.Before(wake) {
 			wake = u.retryAt
 		}
 	}
 	return max(time.Until(wake), 0)
+}
+
+// delay runs u after a change: when its secrets have rested for its quiet time, but
+// not later than its longest wait.
+func (l *loop) delay(u *unit) {
+	if u.quiet == 0 || u.latest == nil || u.phase != resting {
+		l.begin(u)
+		return
+	}
+	now := time.Now()
+	if u.changedAt.IsZero() {
+		u.changedAt = now
+	}
+	due := now.Add(u.quiet)
+	if last := u.changedAt.Add(u.quietMax); due.After(last) {
+		due = last
+	}
+	l.plan(u, due)
 }
 
 // landed takes in an answer of the Source.
@@ -263,7 +304,7 @@ func (l *loop) landed(landed landing) {
 	users, first := l.reads.settle(landed)
 	for _, u := range users {
 		if !first || u.phase == running {
-			l.begin(u)
+			l.delay(u)
 			continue
 		}
 		if u.missing--; u.phase == waiting && u.missing == 0 {

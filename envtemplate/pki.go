@@ -1,10 +1,14 @@
 package envtemplate
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"os"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/hashicorp/consul-template/dependency"
 
@@ -25,10 +29,14 @@ func (e *execution) pkiCert(args ...string) (any, error) {
 	if req.Body, err = fields(args[1:]); err != nil {
 		return nil, e.fail(fmt.Errorf("%s: %w", req, err))
 	}
+	if c, ok := e.reusable(req); ok {
+		return c, nil
+	}
 	s, err := e.read(req)
 	if err != nil {
 		return nil, err
 	}
+	e.work.issued.Store(true)
 	text := pemText(s.Data)
 	c, _, err := parsePEM([]byte(text))
 	if err != nil {
@@ -38,6 +46,59 @@ func (e *execution) pkiCert(args ...string) (any, error) {
 		c.Cert = own // a CA was issued
 	}
 	return c, nil
+}
+
+// reusable returns what an earlier life wrote to the template's file, if it is the
+// certificate asked for, still fresh, and all the template looks at is there.
+func (e *execution) reusable(req secret.Request) (dependency.PemEncoded, bool) {
+	var none dependency.PemEncoded
+	if e.work.file.Path == "" || e.work.issued.Load() {
+		return none, false
+	}
+	text, err := os.ReadFile(e.work.file.Path)
+	if err != nil {
+		return none, false
+	}
+	c, own, err := parsePEM(text)
+	if err != nil || own == nil || !answers(own, req.Body) {
+		return none, false
+	}
+	fields := e.work.src.fields
+	if fields["Key"] && c.Key == "" || fields["CA"] && c.CA == "" || fields["CAChain"] && len(c.CAChain) == 0 {
+		return none, false
+	}
+	if c.Key != "" {
+		if _, err := tls.X509KeyPair([]byte(c.Cert), []byte(c.Key)); err != nil {
+			return none, false
+		}
+	}
+	life := own.NotAfter.Sub(own.NotBefore)
+	until := own.NotBefore.Add(time.Duration(float64(life) * e.work.cfg.RenewalThreshold))
+	now := e.work.cfg.now()
+	if !until.After(now) {
+		return none, false
+	}
+	// Counted from now: the wall clock that certificates live by may not be ours.
+	if again := time.Now().Add(until.Sub(now)); e.again.IsZero() || again.Before(e.again) {
+		e.again = again
+	}
+	return c, true
+}
+
+// answers reports whether cert carries the names body asks for.
+func answers(cert *x509.Certificate, body map[string]any) bool {
+	has := func(name string) bool {
+		return name == cert.Subject.CommonName || slices.Contains(cert.DNSNames, name) || slices.Contains(cert.EmailAddresses, name)
+	}
+	for _, field := range []string{"common_name", "alt_names"} {
+		names, _ := body[field].(string)
+		for name := range strings.SplitSeq(names, ",") {
+			if name = strings.TrimSpace(name); name != "" && !has(name) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // pemText joins the PEM blocks of an answer: the certificate first, then its issuers.

@@ -17,6 +17,10 @@ func (e *execution) file(path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
+	if e.includes == nil {
+		e.includes = map[string]stamp{}
+	}
+	e.includes[path] = stampOf(path)
 	text, err := e.readFile(path)
 	if err != nil {
 		return "", e.fail(fmt.Errorf("read file %s: %w", path, err))

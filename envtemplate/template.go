@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	engine "github.com/hashicorp/consul-template/template"
@@ -19,7 +20,10 @@ import (
 type templateWork struct {
 	cfg      *Config
 	src      *source
-	variable string // or
+	text     text         // where src comes from
+	stamp    stamp        // of text.source when it was read
+	issued   *atomic.Bool // a certificate came from the Source: the file's is no longer asked
+	variable string       // or
 	file     RenderedFile
 	delivery *delivery
 	lenient  bool // a missing key is empty text
@@ -104,10 +108,10 @@ func (w *templateWork) run(_ context.Context, get getter) (output, error) {
 	if w.src.text != "" {
 		var err error
 		if text, err = e.engine(w.src.text); err != nil {
-			return output{}, e.explain(err)
+			return output{includes: e.includes}, e.explain(err)
 		}
 	}
-	out := output{warnings: e.warnings, files: e.files, again: e.again}
+	out := output{warnings: e.warnings, files: e.files, includes: e.includes, again: e.again}
 	if w.variable != "" {
 		w.delivery.put(&out, w.variable, text)
 		return out, nil
@@ -176,23 +180,31 @@ func (b *builder) template(t Template) {
 		},
 		lenient: t.AllowMissingKey, refresh: t.Refresh, sandbox: t.SandboxPath,
 	}
-	b.engineUnit(name, w, text{t.Source, t.Contents, t.LeftDelim, t.RightDelim}, t.FunctionDenylist, t.KeepOnError)
+	u := b.engineUnit(name, w, text{t.Source, t.Contents, t.LeftDelim, t.RightDelim}, t.FunctionDenylist, t.KeepOnError)
+	if u != nil && t.WaitMin > 0 {
+		if u.quiet, u.quietMax = t.WaitMin, t.WaitMax; u.quietMax == 0 {
+			u.quietMax = 4 * t.WaitMin
+		}
+	}
 }
 
 // text is where a template's text is.
 type text struct{ source, contents, left, right string }
 
-func (b *builder) engineUnit(name string, w *templateWork, t text, denylist []string, patient bool) {
+func (b *builder) engineUnit(name string, w *templateWork, t text, denylist []string, patient bool) *unit {
 	w.cfg, w.denylist = b.cfg, denylist
+	w.text, w.stamp, w.issued = t, stampOf(t.source), new(atomic.Bool)
 	src, err := t.load()
 	if err == nil {
 		err = b.prepare(w, src)
 	}
 	if err != nil {
 		b.problem(name, err)
-		return
+		return nil
 	}
-	b.add(&unit{name: name, names: []string{name}, work: w, engine: true, patient: patient})
+	u := &unit{name: name, names: []string{name}, work: w, engine: true, patient: patient}
+	b.add(u)
+	return u
 }
 
 // keyTemplate compiles the template in a reference's key: the secret's keys are its dot.

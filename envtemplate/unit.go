@@ -19,18 +19,30 @@ type unit struct {
 	requests []secret.Request // known before it runs, asked together with all others'
 	engine   bool             // runs in a goroutine of its own and may find more secrets
 	patient  bool             // its problems never end Run
+	quiet    time.Duration    // it runs when what it reads has rested so long,
+	quietMax time.Duration    // but waits no longer than this
 	work     worker
 
-	keys    []secret.Key // of requests
-	phase   phase
-	missing int     // of requests, while waiting
-	dirty   bool    // something it reads changed while it ran
-	uses    []*read // what its requests, its last run and its last good one read
-	latest  *result // newest good one; nil = none yet
-	adopted *result // the one in the last Generation
-	err     error   // of the last run
-	fails   int
-	retryAt time.Time // zero = not planned
+	keys      []secret.Key // of requests
+	phase     phase
+	missing   int              // of requests, while waiting
+	dirty     bool             // something it reads changed while it ran
+	uses      []*read          // what its requests, its last run and its last good one read
+	includes  map[string]stamp // files the last run read
+	latest    *result          // newest good one; nil = none yet
+	adopted   *result          // the one in the last Generation
+	err       error            // of the last run
+	fails     int
+	retryAt   time.Time // zero = not planned
+	changedAt time.Time // when the change it rests after came; zero = none
+}
+
+// equip gives u its work and what is known of it.
+func (u *unit) equip(w worker) {
+	u.work, u.requests, u.keys = w, w.requests(), nil
+	for _, req := range u.requests {
+		u.keys = append(u.keys, req.Key())
+	}
 }
 
 type phase uint8
@@ -55,7 +67,8 @@ type output struct {
 	vars     map[string]string
 	files    []RenderedFile
 	warnings []string
-	again    time.Time // when to run again although nothing changed; zero = never
+	includes map[string]stamp // files read, as they were
+	again    time.Time        // when to run again although nothing changed; zero = never
 }
 
 // result is an output with the secrets it was made of.
