@@ -151,3 +151,16 @@ func start(t *testing.T, cfg Config) (r *Renderer, stop func() error) {
 }
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// launch is start for benchmarks.
+func launch(b *testing.B, cfg Config) (*Renderer, func()) {
+	b.Helper()
+	r, err := New(cfg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = r.Run(ctx) }()
+	return r, func() { cancel(); <-done }
+}
