@@ -133,6 +133,17 @@ func TestASecretOnceHadIsNeverTakenBack(t *testing.T) {
 	})
 }
 
+func TestARefusedSecretIsTriedNoMoreOftenThanAStaticOneIsRead(t *testing.T) {
+	inBubble(t, Config{random: func() float64 { return 0.999 }}, func(call) reply { return refusal(403, "permission denied") }, func(w *world) {
+		w.login(1)
+		w.w.Want(read("sys/none"))
+		pass(10 * time.Hour)
+		if n := len(w.vault.seen("sys/none")); n > 140 {
+			t.Errorf("%d requests in 10 hours", n)
+		}
+	})
+}
+
 func TestRetryAfterIsHonoured(t *testing.T) {
 	var n atomic.Int32
 	serve := func(c call) reply {

@@ -122,7 +122,10 @@ func (f *fakeVault) seen(prefix string) []call {
 
 // client returns an API client that talks to f.
 func (f *fakeVault) client() *api.Client {
-	cfg := &api.Config{Address: "http://vault.invalid:8200", HttpClient: &http.Client{Transport: f}}
+	cfg := &api.Config{Address: "http://vault.invalid:8200", HttpClient: &http.Client{
+		Transport:     f,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // as the api package's own
+	}}
 	c, err := api.NewClient(cfg)
 	if err != nil {
 		f.t.Fatal(err)

@@ -11,6 +11,9 @@ import (
 // freshToken is how young a token may be for "invalid token" to be a standby's lag.
 const freshToken = 2 * time.Second
 
+// errCrowded ends a slow read that finds the slow lane full.
+var errCrowded = errors.New("others wait behind a slow request")
+
 // flight is one request for one entry.
 type flight struct {
 	e     *entry
@@ -21,6 +24,8 @@ type flight struct {
 	ttl   time.Duration
 	asked time.Duration
 	down  bool // landed
+	// cancel ends the request to make room; nil for a write, which cannot be taken back.
+	cancel context.CancelCauseFunc
 }
 
 // takeOff decides what e needs. s.mu is held.
@@ -37,15 +42,20 @@ func (s *Store) takeOff(e *entry, l lane, now time.Duration) *flight {
 
 // fly makes f's request and applies what came of it.
 func (s *Store) fly(ctx context.Context, f *flight) {
+	own := ctx
+	if f.e.req.Op != secret.Write || f.renew {
+		own, f.cancel = context.WithCancelCause(ctx)
+		defer f.cancel(nil)
+	}
 	slow := time.AfterFunc(s.cfg.SlowAfter, func() { s.slowDown(f) })
 	defer slow.Stop()
 	var sec *secret.Secret
 	var a *answer
 	var err error
 	if f.renew {
-		a, err = s.renew(ctx, f.tok, f.e.req, f.lease, f.ttl)
+		a, err = s.renew(own, f.tok, f.e.req, f.lease, f.ttl)
 	} else {
-		sec, a, err = s.fetch(ctx, f.tok, f.e.req)
+		sec, a, err = s.fetch(own, f.tok, f.e.req)
 	}
 	var say func()
 	s.mu.Lock()
@@ -53,6 +63,7 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 	f.e.slow = s.now()-f.asked >= s.cfg.SlowAfter
 	switch {
 	case f.e.phase == gone || ctx.Err() != nil:
+	case err != nil && errors.Is(context.Cause(own), errCrowded): // tried again in the slow lane
 	case err != nil:
 		say = s.failed(f, err)
 	case f.renew:
@@ -74,7 +85,13 @@ func (s *Store) fly(ctx context.Context, f *flight) {
 func (s *Store) slowDown(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.down || f.lane != fastLane || !s.lanes.slower() {
+	if f.down || f.lane != fastLane {
+		return
+	}
+	if !s.lanes.slower() {
+		if f.cancel != nil {
+			f.cancel(errCrowded)
+		}
 		return
 	}
 	f.lane = slowLane

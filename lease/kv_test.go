@@ -86,6 +86,25 @@ func TestDataPathAsWrittenNeedsNoProbe(t *testing.T) {
 	})
 }
 
+func TestMountIsAskedAboutOnceByAllAtOnce(t *testing.T) {
+	k := &kvServer{wrong: 404}
+	serve := func(c call) reply {
+		r := k.serve(c)
+		r.delay = 100 * time.Millisecond
+		return r
+	}
+	inBubble(t, Config{}, serve, func(w *world) {
+		w.login(1)
+		for i := range 20 {
+			w.w.Want(read(fmt.Sprintf("secret/app%d", i)))
+		}
+		pass(10 * time.Second)
+		if n := len(w.vault.seen("sys/internal")); n != 1 {
+			t.Errorf("%d probes of one mount", n)
+		}
+	})
+}
+
 func TestWriteToKV2InTheWordsOfV1(t *testing.T) {
 	k := &kvServer{wrong: 404}
 	inBubble(t, Config{}, k.serve, func(w *world) {

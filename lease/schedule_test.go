@@ -315,6 +315,39 @@ func TestSuspendIsNoticedWithin30Seconds(t *testing.T) {
 	})
 }
 
+func TestDyingLeaseIsTriedForMoreOften(t *testing.T) {
+	l := &lessor{ttl: 600, maxTTL: 600}
+	inBubble(t, Config{random: func() float64 { return 0.999 }}, l.serve, func(w *world) {
+		w.login(1)
+		w.get(read("db/creds/app"))
+		w.vault.mu.Lock()
+		l.down = true
+		w.vault.mu.Unlock()
+		pass(599 * time.Second)
+		calls := w.vault.seen("db/")
+		if last := calls[len(calls)-1].at; last < 590*time.Second {
+			t.Errorf("last tried at %v of a life of 10m", last)
+		}
+	})
+}
+
+func TestRenewalsKeepTheMinimumInterval(t *testing.T) {
+	l := &lessor{ttl: 3, maxTTL: 90000, renewable: true}
+	inBubble(t, Config{MinInterval: 10 * time.Second}, func(c call) reply {
+		if c.path == "sys/leases/renew" {
+			return leaseAnswer("x", 3, true)
+		}
+		return l.serve(c)
+	}, func(w *world) {
+		w.login(1)
+		w.get(read("db/creds/app"))
+		pass(10 * time.Minute)
+		if n := len(w.vault.seen("")); n > 63 {
+			t.Errorf("%d requests in 10 minutes", n)
+		}
+	})
+}
+
 func TestOverdueRotationIsAskedForEverMoreSlowly(t *testing.T) {
 	serve := func(call) reply {
 		return reply{status: 200, body: map[string]any{"data": map[string]any{"password": "p", "rotation_period": 60, "ttl": 0}}}

@@ -107,6 +107,11 @@ func TestOnlyTokenChangedMovesTheEpochAlone(t *testing.T) {
 		if w.fired() {
 			t.Error("the same login was told twice")
 		}
+		w.login(1)
+		w.get(read("secret/data/b"))
+		if c := w.vault.seen("secret/data/b")[0]; c.token != "t2" {
+			t.Errorf("read with %s: an older login came back", c.token)
+		}
 	})
 }
 

@@ -120,6 +120,13 @@ func TestEveryDamageIsRefused(t *testing.T) {
 			t.Errorf("%s: %q, and nothing said", name, got)
 		}
 		save(t, f, "new", "x")
+		_ = f.Close()
+		want := strings.TrimSpace(got + " new=x")
+		f = open(t, path, key(goodKey), nil)
+		defer f.Close()
+		if again := text(f.Load()); again != want {
+			t.Errorf("%s: after another save and another start: %q, want %q", name, again, want)
+		}
 	}
 	for i := range good {
 		bad := bytes.Clone(good)
