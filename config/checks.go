@@ -108,7 +108,7 @@ func normalHost(s string) string {
 	if port != "" {
 		return net.JoinHostPort(ip.String(), port)
 	}
-	if ip.Is6() {
+	if strings.HasPrefix(s, "[") {
 		return "[" + ip.String() + "]"
 	}
 	return ip.String()

@@ -276,7 +276,7 @@ func generalOptions(c *Config) []option {
 		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
 		{name: "help", short: "h", group: g, noEnv: true, to: new(bool), usage: "print this text"},
 		{name: "version", short: "v", group: g, noEnv: true, to: new(bool), usage: "print the version"},
-		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script", check: allow("bash", "zsh", "fish", "powershell")},
+		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script"},
 	}
 }
 
