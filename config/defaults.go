@@ -55,3 +55,6 @@ func defaultListener() Listener {
 }
 
 func defaultSink() Sink { return Sink{Mode: 0o640, Owner: -1, Group: -1} }
+
+// startTimeoutOnce is how long --once waits for Vault.
+const startTimeoutOnce = time.Minute

@@ -2,9 +2,7 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 )
 
 // option is one flag, its variables and where its value goes.
@@ -279,30 +277,3 @@ func generalOptions(c *Config) []option {
 		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script"},
 	}
 }
-
-func allow(words ...string) func(string) error {
-	return func(text string) error {
-		if slices.Contains(words, text) {
-			return nil
-		}
-		err := oneOf(text, words...)
-		if h := nearest(text, words); h != "" {
-			return fmt.Errorf("%w; did you mean %q?", err, h)
-		}
-		return err
-	}
-}
-
-// checkRate reads RATE[:BURST].
-func checkRate(text string) error {
-	rate, burst, has := strings.Cut(text, ":")
-	var r float64
-	var b int
-	if assign(&r, rate) != nil || r <= 0 || has && (assign(&b, burst) != nil || b <= 0) {
-		return fmt.Errorf("%q is not RATE or RATE:BURST", text)
-	}
-	return nil
-}
-
-// startTimeoutOnce is how long --once waits for Vault.
-const startTimeoutOnce = time.Minute

@@ -1,0 +1,71 @@
+package config
+
+import "time"
+
+// Listener is a Vault listener of our own.
+type Listener struct {
+	Type                 string // tcp or unix
+	Address              string
+	Role                 string // "" or default, metrics_only
+	RequireRequestHeader bool
+	EnableQuit           bool
+	SocketMode           uint32 // 0 = 0600
+	SocketUser           string
+	SocketGroup          string
+	AllowUsers           []string // peer credentials; empty = owner of the socket's mode
+	Namespace            string   // fixed namespace of requests; "" = as asked
+	TLSDisable           bool
+	TLSCertFile          string
+	TLSKeyFile           string
+	TLSMinVersion        string // tls12
+	TLSMaxVersion        string // tls13
+	TLSCipherSuites      []string
+	TLSRequireClientCert bool
+	TLSClientCAFile      string
+	TLSDisableClientCert bool
+	MaxRequestSize       int64 // bytes; 0 = unlimited
+	Child                bool  // made by --listen-vault: the program gets its VAULT_ADDR
+	Pos                  Position
+}
+
+// APIProxy is how requests to the listeners are forwarded.
+type APIProxy struct {
+	Enabled                    bool
+	UseAutoAuthToken           bool
+	ForceAutoAuthToken         bool
+	EnforceConsistency         string // never (default) or always
+	WhenInconsistent           string // fail (default), retry, forward
+	PrependConfiguredNamespace bool
+	ChildToken                 bool     // the program gets a bearer of its own
+	ChildPaths                 []string // path prefixes the bearer may use; empty = all
+}
+
+// Cache is the listeners' cache.
+type Cache struct {
+	Enabled               bool
+	StaticSecrets         bool
+	DisableDynamicSecrets bool
+	CapabilityInterval    time.Duration // default 5m
+	CapabilityPessimistic bool
+	MaxAge                time.Duration // hard maximum age of static secrets, default 10s
+	MaxAgeOffline         time.Duration // the same while Vault is unreachable, default 5m
+	MaxBytes              int64         // default 64 MiB
+	ShareLogins           bool
+	Persist               Persist
+}
+
+// Persist is the sealed file on disk.
+type Persist struct {
+	Type            string // "" (off), kubernetes, file, credential, passphrase
+	Path            string // directory
+	KeepAfterImport bool
+	ExitOnErr       bool
+	TokenFile       string // kubernetes
+	KeyFile         string // file
+	OldKeyFile      string // file: key before the last rotation
+	Credential      string // systemd credential's name
+	PassphraseEnv   string // variable with the passphrase
+	MaxAge          time.Duration
+	Fallback        time.Duration // an unanswering Vault is given up after this, default 2s
+	Pos             Position
+}
