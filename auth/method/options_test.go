@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestOptionsValues(t *testing.T) {
 	o := NewOptions(map[string]any{
-		"TEXT": "x", "yes": "true", "one": 1, "off": json.Number("0"), "n": "12", "big": 3.0,
+		"Yes": "true", "one": 1, "off": json.Number("0"), "n": "12", "big": 3.0,
 		"seconds": 90, "quoted": "90", "go": "1m30s", "days": "2d", "empty": "", "text": secret.NewText("s"),
 	})
 	for name, ok := range map[string]bool{
