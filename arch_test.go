@@ -19,7 +19,7 @@ var rooms = map[string][]string{
 	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
 	"auth":               {"secret", "auth/method", "internal/clock"},
 	"auth/authtest":      {"auth", "auth/method", "secret", "internal/vaulttest"},
-	"auth/sink":          {"auth", "secret", "internal/clock"},
+	"auth/sink":          {"auth", "auth/method", "secret", "internal/clock"},
 	"auth/method":        {"auth", "secret", "internal/clock"},
 	"config":             {"environ", "signals", "secret"},
 	"environ":            {},

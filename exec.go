@@ -40,14 +40,6 @@ func (j *job) renderOnce(ctx context.Context, base environ.Environ) (environ.Env
 	j.vault.start(s)
 	done := make(chan environ.Environ, 1)
 	s.start("environment", func(ctx context.Context) error {
-		if j.vault.renderer == nil {
-			select {
-			case <-j.vault.delivered:
-				done <- base
-			case <-ctx.Done():
-			}
-			return nil
-		}
 		return j.vault.each(ctx, func(g envtemplate.Generation) error {
 			all, err := j.merge(base, g)
 			if err == nil {

@@ -174,7 +174,7 @@ func orNone(d time.Duration) time.Duration {
 // taken are the signals that are envexec's own and do not reach the program.
 func (j *job) taken(p *parsing) map[syscall.Signal]func() {
 	taken := map[syscall.Signal]func(){}
-	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil {
+	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil && j.vault.store != nil {
 		taken[parse(p, "refresh signal", name, signals.Parse)] = func() { j.vault.store.Refresh() }
 	}
 	return taken

@@ -155,14 +155,15 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 		err = cause
 	}
 	s.stop()
-	if j.vault != nil {
-		j.revoke(ctx)
-	}
+	j.revoke(ctx)
 	return status, err
 }
 
 // revoke ends the tokens envexec logged in for, after everybody has stopped using them.
 func (j *job) revoke(ctx context.Context) {
+	if j.vault == nil || j.vault.session == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, revokePatience)
 	defer cancel()
 	if err := j.vault.session.Close(ctx); err != nil {
@@ -173,7 +174,7 @@ func (j *job) revoke(ctx context.Context) {
 // feed gives the program its generations: the one and only when there is nothing
 // to fetch, else those the vault side renders.
 func (j *job) feed(s *services, gens chan<- supervise.Generation) {
-	base := inherit(j.cfg.Environment)
+	base := j.vault.guide(inherit(j.cfg.Environment))
 	if j.vault == nil {
 		gens <- supervise.Generation{ID: 1, Env: base.List()}
 		return
@@ -186,18 +187,6 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 		}
 		return nil
 	})
-	if j.vault.renderer == nil {
-		s.start("environment", func(ctx context.Context) error {
-			select {
-			case <-j.vault.delivered:
-				gens <- supervise.Generation{ID: 1, Env: base.List()}
-				started()
-			case <-ctx.Done():
-			}
-			return nil
-		})
-		return
-	}
 	s.start("environment", func(ctx context.Context) error {
 		return j.vault.each(ctx, func(g envtemplate.Generation) error {
 			next, err := j.generation(base, g)
@@ -245,27 +234,17 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 	defer stop()
 	started := j.giveUpAfter(s)
 	j.vault.start(s)
-	written := func() {
-		started()
-		if j.cfg.Start.ExitAfterAuth || j.cfg.Start.Once {
-			stop()
-		}
-	}
 	s.start("files", func(ctx context.Context) error {
-		if j.vault.renderer == nil {
-			select {
-			case <-j.vault.delivered:
-				written()
-			case <-ctx.Done():
-			}
-			return nil
-		}
 		return j.vault.each(ctx, func(g envtemplate.Generation) error {
 			if err := g.WriteFiles(ctx); err != nil {
 				return err
 			}
 			j.vault.settle(g.ID)
-			written()
+			j.state.change(func(s *state) { s.ready, s.generation = true, g.ID })
+			started()
+			if j.cfg.Start.ExitAfterAuth || j.cfg.Start.Once {
+				stop()
+			}
 			return nil
 		})
 	})

@@ -49,6 +49,9 @@ func (j *job) report() any {
 		return r
 	}
 	r.Login = j.vault.login()
+	if j.vault.store == nil {
+		return r
+	}
 	for _, e := range j.vault.store.Status() {
 		r.Secrets = append(r.Secrets, secretReport{
 			Secret: e.Request, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -18,6 +20,7 @@ import (
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
 	"github.com/envexec/envexec/lease"
+	"github.com/envexec/envexec/proxy"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -27,13 +30,19 @@ type vaultSide struct {
 	cfg      *config.Config
 	log      *slog.Logger
 	client   *api.Client
-	session  *auth.Session
-	store    *lease.Store
+	session  *auth.Session         // nil: listeners only, for clients with tokens of their own
+	store    *lease.Store          // nil without a session
 	renderer *envtemplate.Renderer // nil: no secret is named
+	proxy    *proxy.Proxy          // nil: no listener
+	// addresses are the listeners' own, as values for VAULT_ADDR; bearer is the
+	// program's token for them, if it is to have one.
+	addresses []string
+	bearer    secret.Text
 	// references are the inherited variables whose value is a reference.
 	references []string
 	delivered  chan struct{} // closed when every sink has the first token
 
+	quit    atomic.Pointer[context.CancelCauseFunc] // ends the job; nil before start
 	mu      sync.Mutex
 	epochs  map[uint64]uint64 // generation → oldest login it needs
 	settled uint64            // generation whose program is safely up
@@ -53,8 +62,20 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 	if v.client, err = newClient(cfg.Vault, env); err != nil {
 		return nil, misconfigured{err}
 	}
-	if v.store, err = v.newStore(); err != nil {
+	if cfg.Login.Method != "" || wanted.any() || len(cfg.Sinks) > 0 {
+		if v.store, err = v.newStore(); err != nil {
+			return nil, misconfigured{err}
+		}
+	}
+	if v.proxy, v.bearer, err = v.newProxy(v.store != nil); err != nil {
 		return nil, misconfigured{err}
+	}
+	if v.proxy != nil {
+		v.addresses = v.proxy.Addresses()
+	}
+	if v.store == nil {
+		close(v.delivered) // there is no login to wait for
+		return v, nil
 	}
 	if v.session, err = v.newSession(env); err != nil {
 		return nil, misconfigured{err}
@@ -73,7 +94,7 @@ func (v *vaultSide) newStore() (*lease.Store, error) {
 		StaticInterval:   v.cfg.Secrets.Refresh,
 		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
 		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
-		OnInvalidToken:   func(t secret.Token) { v.session.Invalid(t) },
+		OnInvalidToken:   v.invalid,
 		Logger:           v.log,
 	})
 }
@@ -85,15 +106,17 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		return nil, err
 	}
 	sinks := []auth.Sink{v.store}
-	handedOut := l.ProgramToken
+	if v.proxy != nil {
+		sinks = append(sinks, v.proxy)
+	}
 	for _, s := range v.cfg.Sinks {
-		file, err := newSink(s)
+		file, err := v.newSink(s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: sink: %w", s.Pos, err)
 		}
 		sinks = append(sinks, file)
-		handedOut = true
 	}
+	handedOut := l.ProgramToken || len(v.cfg.Sinks) > 0
 	agent := len(v.cfg.Program.Args) == 0
 	var once sync.Once
 	return auth.New(auth.Config{
@@ -139,16 +162,38 @@ func newMethod(l config.Login, env environ.Environ, log *slog.Logger) (auth.Meth
 	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log})
 }
 
-func newSink(s config.Sink) (auth.Sink, error) {
-	file, err := sink.NewFile(sink.FileConfig{Path: s.Path, Mode: fs.FileMode(s.Mode), UID: s.Owner, GID: s.Group})
+func (v *vaultSide) newSink(s config.Sink) (auth.Sink, error) {
+	c := sink.Config{
+		File:    sink.FileConfig{Path: s.Path, Mode: fs.FileMode(s.Mode), UID: s.Owner, GID: s.Group},
+		WrapTTL: s.WrapTTL,
+		Client:  v.client,
+	}
+	if s.DHType != "" {
+		c.DH = &sink.DH{PublicKeyPath: s.DHPath, DeriveKey: s.DeriveKey, AAD: s.AAD}
+	}
+	file, err := sink.New(c)
 	if err != nil {
 		return nil, err
 	}
 	return file, file.Check()
 }
 
+// invalid says that Vault no longer knows a token: log in again.
+func (v *vaultSide) invalid(t secret.Token) {
+	if v.session != nil {
+		v.session.Invalid(t)
+	}
+}
+
 // start runs the services.
 func (v *vaultSide) start(s *services) {
+	if v.proxy != nil {
+		v.quit.Store(&s.fail)
+		s.start("listeners", v.proxy.Run)
+	}
+	if v.session == nil {
+		return
+	}
 	s.start("lease store", v.store.Run)
 	s.start("session", v.session.Run)
 	if v.renderer != nil {
@@ -158,11 +203,15 @@ func (v *vaultSide) start(s *services) {
 
 // each calls f with every new generation until ctx ends or f fails. The first
 // waits for the sinks: a program may count on the token's file from its start.
+// Without a secret named there is one, empty.
 func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) error) error {
 	select {
 	case <-v.delivered:
 	case <-ctx.Done():
 		return nil
+	}
+	if v.renderer == nil {
+		return f(envtemplate.Generation{ID: 1})
 	}
 	var last uint64
 	for {
@@ -190,7 +239,7 @@ func (v *vaultSide) remember(g envtemplate.Generation) {
 	up := v.settled == g.ID
 	v.mu.Unlock()
 	if up {
-		v.session.Retire(g.Epoch)
+		v.retire(g.Epoch)
 	}
 }
 
@@ -200,17 +249,31 @@ func (v *vaultSide) settle(id uint64) {
 	v.mu.Lock()
 	v.settled = id
 	epoch := v.epochs[id]
-	for old := range v.epochs {
-		if old < id {
-			delete(v.epochs, old)
+	maps.DeleteFunc(v.epochs, func(old, _ uint64) bool { return old < id })
+	v.mu.Unlock()
+	v.retire(epoch)
+}
+
+// retire gives up the logins before epoch, but for those that leases of the
+// listeners' clients still hang on.
+func (v *vaultSide) retire(epoch uint64) {
+	if v.session == nil {
+		return
+	}
+	if v.proxy != nil {
+		if held := v.proxy.Epoch(); held != 0 {
+			epoch = min(epoch, held)
 		}
 	}
-	v.mu.Unlock()
+	v.store.Retire(epoch)
 	v.session.Retire(epoch)
 }
 
 // leased counts the secrets that end with their login.
 func (v *vaultSide) leased() (n int) {
+	if v.store == nil {
+		return 0
+	}
 	for _, e := range v.store.Status() {
 		if e.Epoch != 0 {
 			n++
@@ -221,6 +284,9 @@ func (v *vaultSide) leased() (n int) {
 
 // login says who we are to Vault and for how long, for `envexec status`.
 func (v *vaultSide) login() string {
+	if v.session == nil {
+		return ""
+	}
 	t, ok := v.session.Token()
 	if !ok {
 		if err := v.session.LastError(); err != nil {

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/proxy"
+	"github.com/envexec/envexec/secret"
+)
+
+// newProxy makes and binds the Vault listeners; nil when none is wanted. The
+// bearer is empty unless the program is to have one.
+func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
+	c := v.cfg
+	if len(c.Listeners) == 0 {
+		return nil, secret.Text{}, nil
+	}
+	cfg := proxy.Config{
+		Client:         v.client,
+		AutoAuth:       login,
+		Lend:           lending(c.APIProxy),
+		Inconsistent:   consistency(c.APIProxy),
+		NoRedirects:    c.Vault.DisableRedirects,
+		Retries:        c.Vault.NumRetries,
+		Cache:          listenerCache(c.Cache),
+		OnInvalidToken: v.invalid,
+		OnQuit: func() {
+			if end := v.quit.Load(); end != nil {
+				(*end)(nil)
+			}
+		},
+		Logger: v.log,
+	}
+	if c.APIProxy.PrependConfiguredNamespace {
+		cfg.PrependNamespace = c.Vault.Namespace
+	}
+	for _, l := range c.Listeners {
+		cfg.Listeners = append(cfg.Listeners, listener(l))
+	}
+	var bearer secret.Text
+	if c.APIProxy.ChildToken {
+		bearer = proxy.NewChildToken()
+		cfg.Child = &proxy.Child{Token: bearer, Paths: c.APIProxy.ChildPaths}
+	}
+	p, err := proxy.New(cfg)
+	if err != nil {
+		return nil, bearer, err
+	}
+	return p, bearer, p.Bind()
+}
+
+func lending(c config.APIProxy) proxy.Lend {
+	switch {
+	case c.ForceAutoAuthToken:
+		return proxy.LendAlways
+	case c.UseAutoAuthToken:
+		return proxy.LendMissing
+	}
+	return proxy.LendNever
+}
+
+func consistency(c config.APIProxy) proxy.Inconsistent {
+	if c.EnforceConsistency != "always" {
+		return proxy.AsAsked
+	}
+	return map[string]proxy.Inconsistent{"retry": proxy.Retry, "forward": proxy.Forward, "fail": proxy.Fail}[c.WhenInconsistent]
+}
+
+func listenerCache(c config.Cache) *proxy.Cache {
+	if !c.Enabled {
+		return nil
+	}
+	return &proxy.Cache{
+		NoLeases: c.DisableDynamicSecrets, StaticSecrets: c.StaticSecrets, ShareLogins: c.ShareLogins,
+		MaxAge: c.MaxAge, MaxAgeOffline: c.MaxAgeOffline,
+		TicketLife: c.CapabilityInterval, Pessimistic: c.CapabilityPessimistic, MaxBytes: c.MaxBytes,
+	}
+}
+
+func listener(l config.Listener) proxy.Listener {
+	out := proxy.Listener{
+		Network: l.Type, Address: l.Address, Role: proxy.Role(l.Role),
+		RequireHeader: l.RequireRequestHeader, EnableQuit: l.EnableQuit, Namespace: l.Namespace,
+		Mode: l.SocketMode, User: l.SocketUser, Group: l.SocketGroup, AllowUsers: l.AllowUsers,
+		MaxRequestSize: l.MaxRequestSize,
+	}
+	if l.Role == "default" {
+		out.Role = proxy.RoleDefault
+	}
+	if !l.TLSDisable {
+		out.TLS = &proxy.TLS{
+			CertFile: l.TLSCertFile, KeyFile: l.TLSKeyFile, MinVersion: l.TLSMinVersion, MaxVersion: l.TLSMaxVersion,
+			CipherSuites: l.TLSCipherSuites, RequireClientCert: l.TLSRequireClientCert,
+			ClientCAFile: l.TLSClientCAFile, DisableClientCerts: l.TLSDisableClientCert,
+		}
+	}
+	return out
+}
+
+// guide points the program at the listener that was made for it.
+func (v *vaultSide) guide(program environ.Environ) environ.Environ {
+	if v == nil || v.proxy == nil {
+		return program
+	}
+	for i, l := range v.cfg.Listeners {
+		if l.Child {
+			program = program.Set("VAULT_ADDR", v.addresses[i])
+			break
+		}
+	}
+	if !v.bearer.Empty() {
+		program = program.Set("VAULT_TOKEN", v.bearer.Reveal())
+	}
+	return program
+}
