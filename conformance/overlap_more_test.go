@@ -175,7 +175,7 @@ func TestO15(t *testing.T) {
 	t.Parallel()
 	vault, address := newVault(t), freePort(t)
 	p := start(t, command{
-		flags: overlapping(address), env: vault.env(),
+		flags: overlapping(address, "--stop-timeout", "500ms"), env: vault.env(), // a blocked accept cannot be ended
 		args: server("when=block", "{", "blocking=3", "say=blocked", "}"),
 	})
 	p.line("env VALUE=1")

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -136,13 +135,11 @@ func TestO3(t *testing.T) {
 	flags := []string{"--listen", "a=tcp://" + address, "--listen", "b=unix://" + path}
 	p := start(t, command{flags: flags, args: program("dump", "listen", "wait")})
 	fds := p.dump().FDs
-	var numbers []int
-	for fd := range fds {
-		numbers = append(numbers, fd)
-	}
-	slices.Sort(numbers)
-	if !slices.Equal(numbers, []int{0, 1, 2, 3, 4}) {
-		t.Errorf("program has descriptors %v", fds)
+	bare := start(t, command{under: none, args: program("dump", "wait")}).dump().FDs
+	for fd, target := range fds { // beside those, only what the tester's own shell leaves open
+		if _, known := bare[fd]; !known && fd != 3 && fd != 4 {
+			t.Errorf("descriptor %d (%s) reached the program", fd, target)
+		}
 	}
 	if got := p.line("listen "); got != "pid-ok=true fds=2 names=a:b" {
 		t.Errorf("program was told %q", got)
@@ -285,8 +282,9 @@ func TestO8(t *testing.T) {
 	})
 	p.line("env VALUE=1")
 	p.rotate(vault, "new")
-	p.line("env VALUE=new")
-	p.line("signal TERM")
+	eventually(t, "the new one is ready and the old one told to stop", func() bool {
+		return p.out.count("env VALUE=new") == 1 && p.out.count("signal TERM") == 1
+	})
 	began := time.Now()
 	eventually(t, "the old program is killed", func() bool { return len(childrenOf(p.W())) == 1 })
 	if took := time.Since(began); took > 1500*time.Millisecond {

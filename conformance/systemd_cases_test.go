@@ -1,0 +1,190 @@
+//go:build linux && integration
+
+package conformance
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func init() {
+	systemdCase.n1 = func(t *testing.T) {
+		u := newUnit(t, envexec.argv([]string{"--ready", "notify"}, program("say=up", "waitfile="+gate(t), "notify=READY=1", "wait")),
+			"Type=notify", "NotifyAccess=main")
+		u.startSoon()
+		u.line("up")
+		if state := u.show("ActiveState"); state != "activating" {
+			t.Errorf("%s before READY", state)
+		}
+		open(t)
+		eventually(t, "the unit is active", func() bool { return u.show("ActiveState") == "active" })
+	}
+	systemdCase.n2 = func(t *testing.T) {
+		u := newUnit(t, envexec.argv(nil, program("wait")), "Type=notify", "NotifyAccess=main")
+		u.mustStart()
+	}
+	systemdCase.n7 = func(t *testing.T) {
+		address := freePort(t)
+		u := newUnit(t, envexec.argv(rotating("--address", "http://"+address), program("wait")),
+			"Type=notify", "TimeoutStartSec=2", "Environment=VAULT_TOKEN=x")
+		u.startSoon()
+		time.Sleep(4 * time.Second) // the case itself is a time-out that must not happen
+		if state := u.show("ActiveState"); state != "activating" {
+			t.Errorf("%s after twice TimeoutStartSec, result %s", state, u.show("Result"))
+		}
+	}
+	systemdCase.n8 = func(t *testing.T) {
+		u := newUnit(t, envexec.argv([]string{"--ready", "notify"},
+			program("env=WATCHDOG_PID", "notify=READY=1", "watchdog=200ms:10", "wait")), "Type=notify", "WatchdogSec=1")
+		u.mustStart()
+		if pid := u.line("env WATCHDOG_PID="); pid != "" {
+			t.Errorf("WATCHDOG_PID=%s reached the program", pid)
+		}
+		u.line("watchdog silent")
+		if state := u.show("ActiveState"); state != "active" {
+			t.Errorf("%s though the program pinged", state)
+		}
+		u.inactive()
+		if result := u.show("Result"); result != "watchdog" {
+			t.Errorf("Result=%s, want watchdog", result)
+		}
+	}
+	systemdCase.n11 = func(t *testing.T) {
+		address := freePort(t)
+		u := newUnit(t, envexec.argv([]string{"--listen", "web=tcp://" + address, "--ready", "notify"}, server()),
+			"Type=notify", "FileDescriptorStoreMax=4", "NotifyAccess=main")
+		u.mustStart()
+		eventually(t, "the socket is stored", func() bool { return u.show("NFileDescriptorStore") == "1" })
+		crowd := newClients(t, 8, "tcp", address)
+		if out, err := systemctl("restart", u.name); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		eventually(t, "requests are answered", func() bool { return crowd.ok.Load() > 50 })
+		crowd.end()
+		if crowd.failed.Load() != 0 {
+			t.Errorf("%d requests failed over the restart, first with %v", crowd.failed.Load(), crowd.first.Load())
+		}
+	}
+	systemdCase.n12 = func(t *testing.T) {
+		address := freePort(t)
+		u := newUnit(t, envexec.argv(nil, program("http", "say=up", "wait")))
+		u.write(u.name+".socket", "[Unit]", "DefaultDependencies=no", "[Socket]", "ListenStream="+address)
+		u.reload()
+		if out, err := systemctl("start", u.name+".socket"); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		t.Cleanup(func() { _, _ = systemctl("stop", u.name+".socket") })
+		if pid, _ := asked(t, "tcp", address); pid == 0 {
+			t.Error("nobody answers")
+		}
+	}
+}
+
+func TestN13(t *testing.T) {
+	t.Parallel()
+	for result, flags := range map[string][]string{"success": nil, "exit-code": {"--reraise=false"}} {
+		t.Run(result, func(t *testing.T) {
+			u := newUnit(t, envexec.argv(flags, program("say=up", "die=TERM")))
+			_ = u.start()
+			u.inactive()
+			if got := u.show("Result"); got != result {
+				t.Errorf("Result=%s, want %s", got, result)
+			}
+		})
+	}
+}
+
+func TestN14(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[string]int{"mixed": 1, "control-group": 2} {
+		t.Run(mode, func(t *testing.T) {
+			u := newUnit(t, envexec.argv(nil, program("trap=TERM", "on=TERM", "{", "sleep=700ms", "exit=0", "}", "say=up", "wait")),
+				"KillMode="+mode)
+			u.mustStart()
+			u.line("up")
+			u.stop()
+			if got := u.out.count("signal TERM"); got != want {
+				t.Errorf("the program got TERM %d times, want %d", got, want)
+			}
+		})
+	}
+}
+
+func TestN15(t *testing.T) {
+	t.Parallel()
+	vault, token := newVault(t), filepath.Join(tempDir(t), "token")
+	write(t, token, "conformance", 0o600)
+	u := newUnit(t, envexec.argv(rotating("--address", vault.addr), program("env=VALUE", "env=CREDENTIALS_DIRECTORY", "env=VAULT_TOKEN_FILE", "wait")),
+		"LoadCredential=token:"+token, "Environment=VAULT_TOKEN_FILE=%d/token")
+	u.mustStart()
+	u.line("env VALUE=1")
+	for _, name := range []string{"CREDENTIALS_DIRECTORY", "VAULT_TOKEN_FILE"} {
+		if value := u.line("env " + name + "="); value != "" {
+			t.Errorf("%s=%s reached the program", name, value)
+		}
+	}
+}
+
+// N16: what reads the service's output goes away and comes back, as journald does when it is restarted.
+func TestN16(t *testing.T) {
+	t.Parallel()
+	require(t, "systemd", systemdProblem())
+	fifo := filepath.Join(tempDir(t), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := newUnit(t, envexec.argv([]string{"--log-level", "trace"}, program("trap=USR1,USR2", "say=up", "wait")),
+		"StandardError=file:"+fifo)
+	u.mustStart()
+	u.line("up")
+	for range 5 {
+		_ = reader.Close()
+		u.mainSignal(syscall.SIGUSR1)
+		u.line("signal USR1")
+		if reader, err = os.OpenFile(fifo, os.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil {
+			t.Fatal(err)
+		}
+		u.mainSignal(syscall.SIGUSR2)
+		u.line("signal USR2")
+	}
+	_ = reader.Close()
+	if state := u.show("ActiveState"); state != "active" {
+		t.Errorf("the unit is %s", state)
+	}
+}
+
+func TestN17(t *testing.T) {
+	t.Parallel()
+	look := []string{"/bin/cat", "/proc/self/status"}
+	mask := func(argv []string) uint64 {
+		u := newUnit(t, argv, "Type=oneshot")
+		u.mustStart()
+		u.line("nonvoluntary")
+		return fieldOf(t, u.out.all(), "SigIgn")
+	}
+	want, got := mask(look), mask(envexec.argv([]string{"--log-level", "warn"}, look))
+	if want != got || got&(1<<(syscall.SIGPIPE-1)) == 0 {
+		t.Errorf("the program ignores %#x, without a wrapper %#x", got, want)
+	}
+}
+
+// TestSystemdStop: the unit's stop is announced, and the program ends in its own time.
+func TestSystemdStop(t *testing.T) {
+	t.Parallel()
+	u := newUnit(t, envexec.argv(nil, program("on=TERM", "{", "say=term", "exit=0", "}", "say=up", "wait")), "Type=notify", "KillMode=mixed")
+	u.mustStart()
+	u.line("up")
+	u.stop()
+	if result := u.show("Result"); result != "success" || !strings.Contains(u.out.text(), "term") {
+		t.Errorf("Result=%s\n%s", result, fmt.Sprint(u.out.all()))
+	}
+}
