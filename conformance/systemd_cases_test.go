@@ -122,7 +122,12 @@ func TestN15(t *testing.T) {
 	u := newUnit(t, envexec.argv(rotating("--address", vault.addr), program("env=VALUE", "env=CREDENTIALS_DIRECTORY", "env=VAULT_TOKEN_FILE", "wait")),
 		"LoadCredential=token:"+token, "Environment=VAULT_TOKEN_FILE=%d/token")
 	u.mustStart()
-	u.line("env VALUE=1")
+	eventually(t, "the program runs", func() bool {
+		if state := u.show("ActiveState"); state != "active" {
+			t.Fatalf("the unit is %s, result %s, status %s", state, u.show("Result"), u.show("ExecMainStatus"))
+		}
+		return u.out.count("env VALUE=1") == 1
+	})
 	for _, name := range []string{"CREDENTIALS_DIRECTORY", "VAULT_TOKEN_FILE"} {
 		if value := u.line("env " + name + "="); value != "" {
 			t.Errorf("%s=%s reached the program", name, value)
