@@ -102,6 +102,12 @@ func TestX4(t *testing.T) {
 		}
 		write(t, filepath.Join(root, filepath.Base(path)), string(text), 0o755)
 	}
+	if err := os.Mkdir(filepath.Join(root, "dev"), 0o755); err != nil { //nolint:gosec // for every user
+		t.Fatal(err)
+	}
+	if err := syscall.Mknod(filepath.Join(root, "dev", "null"), syscall.S_IFCHR|0o666, 1<<8|3); err != nil {
+		require(t, "root", err)
+	}
 	bare := parent{"chroot", func(flags, args []string) []string {
 		argv := append([]string{"unshare", "--pid", "--fork", "--kill-child", "chroot", "--userspec=12345:12345", root, "/envexec"}, flags...)
 		return append(append(argv, "--", "/fixture"), args[1:]...)

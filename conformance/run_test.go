@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait for a condition: long enough for two busy cores, never reached by a passing test.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // command is one program to start in a place, under a parent.
 type command struct {
