@@ -90,6 +90,9 @@ func (p *Proxy) throughCache(w http.ResponseWriter, r *http.Request, c *call) {
 	if len(c.body) > 0 {
 		c.req.Body, c.req.ContentType = c.body, r.Header.Get("Content-Type")
 	}
+	if len(c.body) > 0 && c.kept && !c.bypass && p.cache.Serve(w, &c.req) {
+		return
+	}
 	c.change = p.cache.Change(&c.req)
 	defer func() { c.change.End(0, nil) }()
 	if !c.bypass && c.kept {

@@ -42,9 +42,6 @@ func (c *Cache) Enter(ctx context.Context, w http.ResponseWriter, r *Request) (s
 	if kind == reading && c.cfg.Static && !r.Fresh && c.vouched(ctx, f) && c.Serve(w, r) {
 		return true, nil
 	}
-	if kind != reading && c.Serve(w, r) {
-		return true, nil
-	}
 	if kind == login && !c.cfg.ShareLogins || r.Fresh || c.marks.isBarren(f.full) {
 		return false, f
 	}

@@ -1,0 +1,125 @@
+// Command proxy measures the caching listener against `vault proxy` and against a
+// bare net/http handler that returns the same bytes, with wrk. Everything runs in
+// processes of its own on this machine, one after the other.
+//
+//	go run ./bench/proxy -vault bin/vault -duration 5s -rounds 3
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/proxy"
+	"github.com/envexec/envexec/secret"
+)
+
+func main() {
+	log.SetFlags(0)
+	vault := flag.String("vault", "vault", "the Vault binary")
+	duration := flag.Duration("duration", 5*time.Second, "of each measurement")
+	rounds := flag.Int("rounds", 3, "measurements of each figure; the median counts")
+	leases := flag.Int("leases", 10000, "cached leases for the memory figure")
+	role := flag.String("role", "", "internal: what a child process serves")
+	address := flag.String("address", "", "internal")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var err error
+	switch *role {
+	case "ours":
+		err = serveOurs(ctx, *address)
+	case "bare":
+		err = serveBare(ctx, *address)
+	default:
+		err = measure(ctx, options{*vault, *duration, *rounds, *leases})
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// serveOurs runs our proxy as envexec would: VAULT_ADDR and VAULT_TOKEN say before what.
+func serveOurs(ctx context.Context, address string) error {
+	settings := api.DefaultConfig()
+	client, err := api.NewClient(settings)
+	if err != nil {
+		return err
+	}
+	token := client.Token()
+	client.ClearToken()
+	p, err := proxy.New(proxy.Config{
+		Client: client, Listeners: []proxy.Listener{{Address: address}}, AutoAuth: true, Lend: proxy.LendMissing,
+		UserAgent: "envexec", Cache: &proxy.Cache{StaticSecrets: true, MaxAge: 10 * time.Second, MaxAgeOffline: 5 * time.Minute},
+	})
+	if err != nil {
+		return err
+	}
+	_ = p.WriteToken(ctx, secret.Token{ID: secret.NewText(token), Epoch: 1})
+	return p.Run(ctx)
+}
+
+// serveBare returns the bytes on standard input to every request.
+func serveBare(ctx context.Context, address string) error {
+	body, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Addr: address, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body)
+	})}
+	go func() { <-ctx.Done(); _ = s.Close() }()
+	return s.ListenAndServe()
+}
+
+// child is a process that serves on loopback.
+type child struct {
+	url string
+	cmd *exec.Cmd
+}
+
+// run starts a process and waits until it accepts connections.
+func run(port int, stdin io.Reader, env []string, name string, args ...string) (*child, error) {
+	c := &child{url: fmt.Sprintf("http://127.0.0.1:%d", port), cmd: exec.Command(name, args...)}
+	c.cmd.Stdin, c.cmd.Env = stdin, append(os.Environ(), env...)
+	if err := c.cmd.Start(); err != nil {
+		return nil, err
+	}
+	for range 1000 {
+		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = conn.Close()
+			return c, nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.stop()
+	return nil, fmt.Errorf("%s does not listen", filepath.Base(name))
+}
+
+func (c *child) stop() {
+	_ = c.cmd.Process.Signal(os.Interrupt)
+	done := time.AfterFunc(5*time.Second, func() { _ = c.cmd.Process.Kill() })
+	_ = c.cmd.Wait()
+	done.Stop()
+}
+
+func freePort() int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
