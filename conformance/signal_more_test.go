@@ -85,6 +85,9 @@ func TestS17(t *testing.T) {
 			args: program("trap=USR1", "spawn=wait", "{", "say=up", "exec=sleep 60", "}", "exit=4"),
 		})
 		p.line("up")
+		eventually(t, "the child has become sleep", func() bool {
+			return slices.ContainsFunc(p.survivors(), func(pid int) bool { return comm(pid) == "sleep" })
+		})
 		p.signal(syscall.SIGUSR1)
 		p.line("child signal: user defined signal 1")
 		if got := p.wait(); got != (ending{code: 4}) {

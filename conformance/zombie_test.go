@@ -72,9 +72,6 @@ func stormIn(t *testing.T, at place, script string) {
 func TestZ4(t *testing.T) {
 	t.Parallel()
 	inPlaces(t, "plain pidns", func(t *testing.T, at place) {
-		if testing.Short() {
-			t.Skip("slow")
-		}
 		stormIn(t, at, "exec")
 	})
 }
