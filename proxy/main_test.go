@@ -1,11 +1,15 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
+	"encoding/base64"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/hashicorp/vault/api"
@@ -21,6 +25,7 @@ type rig struct {
 	*Proxy
 	url    string
 	client *http.Client
+	stop   func() // ends it; also done by the test's end
 }
 
 // start runs a proxy before the server at upstream; edit changes its configuration.
@@ -52,13 +57,14 @@ func start(t *testing.T, upstream string, edit func(*Config)) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
-		r.client.CloseIdleConnections()
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)
 		}
+		r.client.CloseIdleConnections()
 	})
+	t.Cleanup(r.stop)
 	return r
 }
 
@@ -111,4 +117,11 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+func newReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }
+
+// index is an X-Vault-Index header.
+func index(cluster string, local, replicated int) string {
+	return base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "v1:%s:%d:%d:hmac", cluster, local, replicated))
 }

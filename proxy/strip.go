@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -33,19 +34,20 @@ func (p *Proxy) tells(c *call) bool {
 	return false
 }
 
-// askedToken is the token a lookup or renew names; "" = the caller's own.
+// askedToken is the token a lookup or renew names, in JSON, as a form or in the
+// query; "" = the caller's own.
 func askedToken(body []byte, query string) string {
-	var b struct {
-		Token string `json:"token"`
+	var fields map[string]any
+	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&fields)
+	if token, ok := fields["token"].(string); ok && token != "" {
+		return token
 	}
-	if json.Unmarshal(body, &b); b.Token == "" {
-		for pair := range strings.SplitSeq(query+"&"+string(body), "&") { // also as a form
-			if v, ok := strings.CutPrefix(pair, "token="); ok {
-				return v
-			}
-		}
+	form, _ := url.ParseQuery(string(body))
+	if token := form.Get("token"); token != "" {
+		return token
 	}
-	return b.Token
+	form, _ = url.ParseQuery(query)
+	return form.Get("token")
 }
 
 // guardSelf refuses what would tell the session's token by a way strip cannot see.

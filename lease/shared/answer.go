@@ -32,8 +32,6 @@ type parsed struct {
 	Data      json.RawMessage `json:"data"`
 	Wrap      json.RawMessage `json:"wrap_info"`
 	Auth      *parsedAuth     `json:"auth"`
-
-	from, to int // the duration's place
 }
 
 type parsedAuth struct {
@@ -55,12 +53,23 @@ func parse(body []byte) *parsed {
 	if string(p.Wrap) == "null" {
 		p.Wrap = nil
 	}
-	if p.Auth != nil {
-		p.from, p.to = numberAt(body, "auth", "lease_duration")
-	} else {
-		p.from, p.to = numberAt(body, "lease_duration")
-	}
 	return p
+}
+
+// place finds the lease's duration in the body p was read from.
+func (p *parsed) place(body []byte) (from, to int) {
+	if p.Auth != nil {
+		return numberAt(body, "auth", "lease_duration")
+	}
+	return numberAt(body, "lease_duration")
+}
+
+// mayKeep is a cheap first look at an answer: most that cannot be kept end here.
+func (f *Flight) mayKeep(body []byte) bool {
+	if f.class != reading || f.c.cfg.Static && kvQuery(f.r.Query) {
+		return true
+	}
+	return f.c.cfg.Leases && bytes.Contains(body, []byte(`"renewable"`)) && !bytes.Contains(body, []byte(`"renewable":false`))
 }
 
 // seconds of a duration as Vault says it.

@@ -162,6 +162,10 @@ func (f *Flight) Store(h http.Header, body []byte) {
 		return
 	}
 	defer f.Close()
+	if !f.mayKeep(body) {
+		f.c.marks.barren(f.full, true)
+		return
+	}
 	p := parse(body)
 	if p == nil || p.Wrap != nil {
 		return
@@ -246,7 +250,8 @@ func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 func (c *Cache) made(f *Flight, p *parsed, a *Answer, ttl time.Duration) *entry {
 	e := &entry{key: f.key, full: f.full, ns: f.r.Namespace, ttl: ttl}
 	e.end.Store(int64(f.started + ttl))
-	a.ttlFrom, a.ttlTo, a.end = p.from, p.to, &e.end
+	a.ttlFrom, a.ttlTo = p.place(a.body)
+	a.end = &e.end
 	e.answer.Store(a)
 	return e
 }
