@@ -62,7 +62,7 @@ func (r *report) write(path string) error {
 		}
 		fmt.Fprintf(&text, "| %s | %s | %s | %s | %s | %s |\n", row.figure, row.ours, row.theirs, row.outcome, row.must, kept)
 	}
-	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil { //nolint:gosec // documentation
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

@@ -78,7 +78,7 @@ func (p *Postgres) run(t T) error {
 		return err
 	}
 	password := filepath.Join(dir, "password")
-	if err := os.WriteFile(password, []byte(p.Password), 0o644); err != nil { //nolint:gosec // the server's user reads it; a test's password
+	if err := os.WriteFile(password, []byte(p.Password), 0o644); err != nil {
 		return fmt.Errorf("write password file: %w", err)
 	}
 	data := filepath.Join(dir, "data")

@@ -2,6 +2,7 @@ package vaulttest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -93,7 +94,7 @@ func (s *Server) TokenAlive(t T, token string) bool {
 	if err == nil {
 		return true
 	}
-	if answer, ok := err.(*api.ResponseError); ok && answer.StatusCode == 403 {
+	if answer := (*api.ResponseError)(nil); errors.As(err, &answer) && answer.StatusCode == 403 {
 		return false
 	}
 	t.Fatalf("look up token: %v", err)
