@@ -29,6 +29,7 @@ type vault struct {
 	asked  []string // method and path of each request
 	down   int      // status of every answer; 0 = works
 	hold   func(r *http.Request)
+	late   func()
 	maxTTL time.Duration
 }
 
@@ -81,13 +82,16 @@ func (v *vault) do(r *http.Request) (*http.Response, error) {
 	if v.hold != nil {
 		v.hold(r)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
 	w := httptest.NewRecorder()
 	w.Header().Set("Content-Type", "application/json")
+	v.mu.Lock()
 	v.asked = append(v.asked, r.Method+" "+r.URL.Path)
 	v.count++
 	v.handle(w, r)
+	v.mu.Unlock()
+	if v.late != nil {
+		v.late() // the answer takes its time
+	}
 	return w.Result(), nil
 }
 

@@ -1,0 +1,249 @@
+package shared
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// change is one value of a secret, or one state of a right, from a moment on.
+type change struct {
+	at    time.Time
+	value string
+}
+
+// truth is what Vault knew when.
+type truth struct {
+	sync.Mutex
+	values map[string][]change // of each path; "" = absent
+	rights map[string][]change // of caller and path; "" = denied
+	floor  map[string]int      // the first value a read that begins now may see
+	dead   map[string]bool     // tokens revoked through us
+	serial int
+}
+
+var servedValue = regexp.MustCompile(`"value":"([^"]*)"`)
+
+const (
+	propertyAge    = 10 * time.Second
+	propertyTicket = 30 * time.Second
+)
+
+// TestNobodyGetsWhatVaultWouldRefuse runs callers of different rights against each
+// other, with slow answers, with changes through us and behind our back. No hit may
+// show a value older than MaxAge or than a write that ended before, nor go to a
+// caller who had no right to it within TicketLife, whose token was revoked through
+// us, or whose token may never be served.
+func TestNobodyGetsWhatVaultWouldRefuse(t *testing.T) {
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			in(t, func(c *Config) { c.MaxAge, c.TicketLife, c.MaxBytes = propertyAge, propertyTicket, 30<<10 }, func(r *rig) {
+				property(r, rand.New(rand.NewPCG(seed, 7)))
+			})
+		})
+	}
+}
+
+func property(r *rig, rng *rand.Rand) {
+	var rngMu sync.Mutex
+	roll := func(n int) int { rngMu.Lock(); defer rngMu.Unlock(); return rng.IntN(n) }
+	tr := &truth{values: map[string][]change{}, rights: map[string][]change{}, floor: map[string]int{}, dead: map[string]bool{}}
+	paths := []string{"secret/data/a", "secret/data/b/c", "kv1/a", "kv1/b"}
+	callers := []string{"root", "one", "two", "child", "limited", "bound", "blind", "nobody", ""}
+	for _, who := range callers[:3] {
+		r.v.login(who)
+	}
+	r.v.login("child", func(t *vaultToken) { t.parent = "one" })
+	r.v.login("limited", func(t *vaultToken) { t.uses = 1000 })
+	r.v.login("bound", func(t *vaultToken) { t.cidrs = []string{"10.0.0.0/8"} })
+	r.v.login("blind", func(t *vaultToken) { t.noSelf = true })
+	for _, path := range paths {
+		tr.set(r, path)
+	}
+	r.v.late = func() {
+		if roll(3) == 0 {
+			time.Sleep(time.Duration(roll(3000)) * time.Millisecond)
+		}
+	}
+	r.v.hold = func(*http.Request) { r.v.late() }
+	var all sync.WaitGroup
+	for range 600 {
+		who, path := callers[roll(len(callers))], paths[roll(len(paths))]
+		switch roll(40) {
+		case 0: // through us
+			all.Go(func() { tr.write(r, "root", path, "PUT") })
+		case 1:
+			all.Go(func() { tr.write(r, "root", path, "DELETE") })
+		case 2: // behind our back
+			tr.set(r, path)
+		case 3:
+			tr.allow(r, who, path, roll(2) == 0)
+		case 4:
+			if roll(12) == 0 && who != "root" && who != "" {
+				tr.Lock()
+				tr.dead[who] = true
+				tr.dead["child"] = tr.dead["child"] || who == "one"
+				tr.Unlock() // before it is sent: from its end on nobody may get a hit
+				r.ask("root", "PUT", "auth/token/revoke", fmt.Sprintf(`{"token":%q}`, who))
+			}
+		default:
+			all.Go(func() { tr.read(r, who, path) })
+		}
+		time.Sleep(time.Duration(roll(500)) * time.Millisecond)
+	}
+	all.Wait()
+	if hits := r.Stats().Hits; hits < 30 {
+		r.t.Errorf("only %d hits: nothing was tested", hits)
+	}
+}
+
+// set changes a value behind our back.
+func (tr *truth) set(r *rig, path string) {
+	r.v.mu.Lock()
+	defer r.v.mu.Unlock()
+	tr.Lock()
+	defer tr.Unlock()
+	tr.serial++
+	r.v.kv[path] = fmt.Sprint(tr.serial)
+	tr.values[path] = append(tr.values[path], change{time.Now(), r.v.kv[path]})
+}
+
+// write changes a value through us. What it wrote is the truth from an unknown moment
+// until its end on; so only what was superseded before its begin is known to be stale.
+func (tr *truth) write(r *rig, who, path, method string) {
+	tr.Lock()
+	tr.serial++
+	value := fmt.Sprint("w", tr.serial)
+	if method == "DELETE" {
+		value = ""
+	}
+	tr.Unlock()
+	g := r.ask(who, method, path, fmt.Sprintf(`{"value":%q}`, value))
+	if g.status >= 300 {
+		return
+	}
+	r.v.mu.Lock()
+	defer r.v.mu.Unlock()
+	tr.Lock()
+	defer tr.Unlock()
+	if now := r.v.kv[path]; now == value { // nothing came after it
+		tr.values[path] = append(tr.values[path], change{time.Now(), value})
+		tr.floor[path] = len(tr.values[path]) - 1
+	}
+}
+
+func (tr *truth) allow(r *rig, who, path string, may bool) {
+	r.v.mu.Lock()
+	defer r.v.mu.Unlock()
+	tr.Lock()
+	defer tr.Unlock()
+	t := r.v.tokens[who]
+	if t == nil {
+		return
+	}
+	t.denied[path] = !may
+	state := ""
+	if may {
+		state = "may"
+	}
+	tr.rights[who+path] = append(tr.rights[who+path], change{time.Now(), state})
+}
+
+func (tr *truth) read(r *rig, who, path string) {
+	tr.Lock()
+	began, floor, dead := time.Now(), tr.floor[path], tr.dead[who]
+	tr.Unlock()
+	g := r.ask(who, "GET", path)
+	if !g.hit {
+		return
+	}
+	tr.Lock()
+	defer tr.Unlock()
+	switch who {
+	case "limited", "bound", "blind", "nobody", "":
+		r.t.Errorf("a hit for caller %q", who)
+	}
+	if dead {
+		r.t.Errorf("a hit for %s after its revocation", who)
+	}
+	m := servedValue.FindStringSubmatch(g.body)
+	if m == nil {
+		r.t.Errorf("a hit without a value: %s", g.body)
+		return
+	}
+	history := tr.values[path]
+	for i := len(history) - 1; i >= 0; i-- {
+		if history[i].value != m[1] {
+			continue
+		}
+		if i < floor {
+			r.t.Errorf("%s shows %s, which was overwritten through us before", path, m[1])
+		}
+		if i+1 < len(history) && began.Sub(history[i+1].at) > propertyAge {
+			r.t.Errorf("%s shows %s, superseded %v ago", path, m[1], began.Sub(history[i+1].at))
+		}
+		break
+	}
+	if !had(tr.rights[who+path], began.Add(-propertyTicket)) {
+		r.t.Errorf("a hit for %s, who may not read %s since more than %v", who, path, propertyTicket)
+	}
+}
+
+// had reports whether a right existed at any time since then.
+func had(history []change, then time.Time) bool {
+	state := "may" // before the first change
+	for _, c := range history {
+		if c.at.After(then) && state != "" {
+			return true
+		}
+		state = c.value
+	}
+	return state != ""
+}
+
+func FuzzKeysAreDistinct(f *testing.F) {
+	f.Add("t", "GET", "secret/a", "version=1", "ns", "", []byte(nil), "t", "GET", "secret/a", "", "ns", "", []byte(nil))
+	f.Add("t", "GET", "b/a", "", "a", "", []byte(nil), "t", "GET", "a", "", "a/b", "", []byte(nil))
+	f.Fuzz(func(t *testing.T, t1, m1, p1, q1, n1, c1 string, b1 []byte, t2, m2, p2, q2, n2, c2 string, b2 []byte) {
+		one, two := fuzzed(t1, m1, p1, q1, n1, c1, b1), fuzzed(t2, m2, p2, q2, n2, c2, b2)
+		same := string(one.appendKey(nil)) == string(two.appendKey(nil))
+		equal := one.Token == two.Token && one.Method == two.Method && join(one.Namespace, strings.TrimPrefix(one.RawPath, "/v1/")) == join(two.Namespace, strings.TrimPrefix(two.RawPath, "/v1/")) &&
+			one.Query == two.Query && one.ContentType == two.ContentType && string(one.Body) == string(two.Body)
+		if same != equal {
+			t.Errorf("keys equal: %v, requests equal: %v: %+v %+v", same, equal, one, two)
+		}
+		classify(one)
+		groups(one.full())
+	})
+}
+
+// fuzzed is a request as HTTP lets it through: no zero byte but in the body.
+func fuzzed(token, method, path, query, ns, kind string, body []byte) *Request {
+	no := func(s string) string { return strings.ReplaceAll(s, "\x00", "") }
+	return &Request{Token: no(token), Method: no(method), Path: "/v1/" + no(path), RawPath: "/v1/" + no(path), Query: no(query), Namespace: strings.Trim(no(ns), "/"), ContentType: no(kind), Body: body}
+}
+
+func FuzzAnswers(f *testing.F) {
+	for _, s := range []string{`{"lease_id":"x","renewable":true,"lease_duration":3600}`, `{"auth":{"client_token":"t","lease_duration": 12 ,"x":[1]}}`, `{"a":{"lease_duration":1},"lease_duration":2}`, `[]`, `{`, `{"lease_duration":"7"}`, `{"lease_duration":1e3}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p := parse(body)
+		if p == nil {
+			return
+		}
+		from, to := p.place(body)
+		if from < 0 || to > len(body) || from > to {
+			t.Fatalf("place %d to %d of %d bytes", from, to, len(body))
+		}
+		if to > 0 && strings.Trim(string(body[from:to]), "+-0123456789.eE") != "" {
+			t.Errorf("%q is no number", body[from:to])
+		}
+		p.kvSecret("secret/data/x")
+	})
+}
