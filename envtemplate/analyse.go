@@ -22,6 +22,7 @@ type source struct {
 	requests    []secret.Request
 	spans       []span
 	prints      []string // the printing actions as they are written, by number
+	plain       *plain   // nil if it is more than one field of one secret
 }
 
 // span is the part of the text in which one literal secret is the dot.
@@ -54,6 +55,7 @@ func newSource(name, text, left, right string) (*source, error) {
 	for _, t := range again {
 		s.walk(t.Root, true)
 	}
+	s.plain = plainOf(trees, s.requests)
 	return s, nil
 }
 

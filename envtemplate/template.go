@@ -105,7 +105,11 @@ func (w *templateWork) requests() []secret.Request {
 func (w *templateWork) run(_ context.Context, get getter) (output, error) {
 	e := &execution{work: w, get: get}
 	var text string
-	if w.src.text != "" {
+	var done bool
+	if w.src.plain != nil {
+		text, done = w.src.plain.text(w, get)
+	}
+	if !done && w.src.text != "" {
 		var err error
 		if text, err = e.engine(w.src.text); err != nil {
 			return output{includes: e.includes}, e.explain(err)
