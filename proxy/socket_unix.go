@@ -29,7 +29,7 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "s")
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -67,12 +67,11 @@ func vacant(path string) error {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return errors.New("the path is taken by a file that is no socket")
 	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err != nil {
-		return nil // left behind
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = conn.Close()
+		return errors.New("another process is listening there")
 	}
-	_ = conn.Close()
-	return errors.New("another process is listening there")
+	return nil // left behind
 }
 
 // dress gives the socket its mode, owner and group, each alone.

@@ -85,7 +85,7 @@ func TestOnlyTheDurationOfTheLeaseIsCountedDown(t *testing.T) {
 func TestLeasesAreRenewedUntilTheirMaximum(t *testing.T) {
 	in(t, nil, func(r *rig) {
 		r.v.login("root")
-		r.v.maxTTL = 2 * time.Hour
+		r.v.now(func() { r.v.maxTTL = 2 * time.Hour })
 		id, _ := r.session("root", "GET", "db/creds/app").lease()
 		time.Sleep(90 * time.Minute)
 		g := r.session("root", "GET", "db/creds/app")
@@ -107,7 +107,7 @@ func TestALeaseThatIsGoneIsForgottenAtItsRenewal(t *testing.T) {
 	in(t, nil, func(r *rig) {
 		r.v.login("root")
 		r.session("root", "GET", "db/creds/app")
-		clear(r.v.leases) // behind our back
+		r.v.now(func() { clear(r.v.leases) }) // behind our back
 		time.Sleep(41 * time.Minute)
 		if g := r.session("root", "GET", "db/creds/app"); g.hit {
 			t.Errorf("hit %+v", g)
@@ -120,16 +120,16 @@ func TestRenewalsAreRepeatedWhileVaultIsAway(t *testing.T) {
 		r.v.login("root")
 		r.session("root", "GET", "db/creds/app")
 		time.Sleep(30 * time.Minute)
-		r.v.down = 503
+		r.v.now(func() { r.v.down = 503 })
 		time.Sleep(20 * time.Minute)
-		r.v.down = 0
+		r.v.now(func() { r.v.down = 0 })
 		time.Sleep(2 * time.Minute)
 		if g := r.session("root", "GET", "db/creds/app"); !g.hit {
 			t.Errorf("the lease was lost: %+v", g)
 		} else if _, left := g.lease(); left < 3400 {
 			t.Errorf("the lease was not renewed: %+v", g)
 		}
-		r.v.down = 503
+		r.v.now(func() { r.v.down = 503 })
 		time.Sleep(time.Hour)
 		if g := r.session("root", "GET", "db/creds/app"); g.hit {
 			t.Errorf("a lease that ended was served: %+v", g)
@@ -370,8 +370,10 @@ func TestALeaseDroppedForRoomIsStillRenewed(t *testing.T) {
 			r.ask("root", "GET", fmt.Sprintf("kv1/%d", i))
 		}
 		time.Sleep(time.Hour + time.Minute)
-		if l := r.v.leases[id]; l == nil || !time.Now().Before(l.end) {
-			t.Error("the lease its reader still uses was left to die")
-		}
+		r.v.now(func() {
+			if l := r.v.leases[id]; l == nil || !time.Now().Before(l.end) {
+				t.Error("the lease its reader still uses was left to die")
+			}
+		})
 	})
 }

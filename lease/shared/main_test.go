@@ -63,6 +63,13 @@ func (v *vault) login(id string, change ...func(*vaultToken)) string {
 	return id
 }
 
+// now changes or reads the model while others ask it.
+func (v *vault) now(f func()) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	f()
+}
+
 func (v *vault) revoke(id string) {
 	delete(v.tokens, id)
 	for l, lease := range v.leases {

@@ -41,7 +41,7 @@ func TestValuesAgeAndAreReadAgain(t *testing.T) {
 		a := r.v.login("a")
 		r.v.kv[app] = "old"
 		r.ask(a, "GET", app)
-		r.v.kv[app] = "new" // behind our back
+		r.v.now(func() { r.v.kv[app] = "new" }) // behind our back
 		time.Sleep(7 * time.Second)
 		if g := r.ask(a, "GET", app); !g.hit || g.age != "7" || !strings.Contains(g.body, "old") {
 			t.Errorf("after 7s: %+v", g)
@@ -80,7 +80,7 @@ func TestTicketsMustBeEarnedAgain(t *testing.T) {
 		if g := r.ask(a, "GET", app); !g.hit {
 			t.Errorf("within its life a ticket did not help: %+v", g)
 		}
-		r.v.tokens[a].denied[app] = true
+		r.v.now(func() { r.v.tokens[a].denied[app] = true })
 		time.Sleep(time.Second)
 		if g := r.ask(a, "GET", app); g.hit || g.status != 403 {
 			t.Errorf("a caller who lost the right got %+v", g)
@@ -255,7 +255,7 @@ func TestVaultAwayServesTicketsForATime(t *testing.T) {
 			a, b := r.v.login("a"), r.v.login("b")
 			r.ask(a, "GET", app)
 			r.ask(a, "GET", app)
-			r.v.down = 503
+			r.v.now(func() { r.v.down = 503 })
 			for _, tt := range []struct {
 				after time.Duration
 				hit   bool
@@ -278,7 +278,7 @@ func TestFreshAsksVault(t *testing.T) {
 		r.v.kv[app] = "old"
 		r.ask(a, "GET", app)
 		r.ask(a, "GET", app)
-		r.v.kv[app] = "new"
+		r.v.now(func() { r.v.kv[app] = "new" })
 		if g := r.send(&Request{Method: "GET", Path: "/v1/" + app, RawPath: "/v1/" + app, Token: a, Fresh: true}); g.hit || !strings.Contains(g.body, "new") {
 			t.Errorf("fresh: %+v", g)
 		}
