@@ -17,7 +17,7 @@ func TestPlainIsOnlyALookUp(t *testing.T) {
 		`{{ with secret "kv/a" }}{{ .Data.k | toUpper }}{{ end }}`:                 false,
 		`{{ with secret "kv/a" }}{{ .LeaseID }}{{ end }}`:                          false,
 		`{{ with $s := secret "kv/a" }}{{ $s.Data.k }}{{ end }}`:                   false,
-		`{{ with secret "kv/a" }}{{ .Data.k }}{{ end }}{{ define "t" }}x{{ end }}`: false,
+		`{{ with secret "kv/a" }}{{ .Data.k }}{{ end }}{{ define "x" }}y{{ end }}`: false,
 		`{{ with secrets "kv/a" }}{{ .Data.k }}{{ end }}`:                          false,
 		`{{ with secret (env "P") }}{{ .Data.k }}{{ end }}`:                        false,
 		`{{ if secret "kv/a" }}{{ .Data.k }}{{ end }}`:                             false,
