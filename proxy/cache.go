@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/envexec/envexec/lease/shared"
+	"github.com/envexec/envexec/secret"
 )
 
 // Cache configures the cache behind the listeners. Zero values mean the default
@@ -27,8 +29,13 @@ type Cache struct {
 
 func (p *Proxy) newCache() (*shared.Cache, error) {
 	c := p.cfg.Cache
+	var events func(context.Context) (*secret.Token, error)
+	if p.cfg.AutoAuth {
+		events = p.session.token
+	}
 	return shared.New(shared.Config{
-		Do: p.do, Leases: !c.NoLeases, Static: c.StaticSecrets, ShareLogins: c.ShareLogins,
+		Events: events,
+		Do:     p.do, Leases: !c.NoLeases, Static: c.StaticSecrets, ShareLogins: c.ShareLogins,
 		MaxAge: c.MaxAge, MaxAgeEvents: c.MaxAgeEvents, MaxAgeOffline: c.MaxAgeOffline,
 		TicketLife: c.TicketLife, Pessimistic: c.Pessimistic, MaxBytes: c.MaxBytes, Logger: p.log,
 	})
@@ -44,7 +51,12 @@ func (p *Proxy) do(r *http.Request) (*http.Response, error) {
 		r.Header["User-Agent"] = []string{p.cfg.UserAgent}
 	}
 	p.states.send(r.Header)
-	return p.upstream.RoundTrip(r)
+	resp, err := p.upstream.RoundTrip(r)
+	if err == nil && resp.StatusCode == http.StatusForbidden {
+		token := r.Header.Get(headerToken)
+		p.heal(resp, &call{token: token, own: p.session.owns(token)})
+	}
+	return resp, err
 }
 
 // uncached are headers that make an answer differ in ways no key holds.

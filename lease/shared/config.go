@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/envexec/envexec/internal/clock"
+	"github.com/envexec/envexec/secret"
 )
 
 // Config configures a Cache. Zero values mean the default named in each comment.
@@ -15,6 +17,9 @@ type Config struct {
 	// Do sends the Cache's own requests: renewals, look-ups and re-reads. URL holds
 	// path and query only; the caller of Do adds the rest.
 	Do func(*http.Request) (*http.Response, error)
+
+	// Events waits for a token to open the server's event stream with; nil = not opened.
+	Events func(context.Context) (*secret.Token, error)
 
 	Leases      bool // keep leases and created tokens
 	Static      bool // keep KV secrets

@@ -23,6 +23,9 @@ func (c *Cache) Run(ctx context.Context) error {
 		c.mu.Unlock()
 		c.work.Wait()
 	}()
+	if c.cfg.Static && c.cfg.Events != nil {
+		c.background(c.follow)
+	}
 	places := make(chan struct{}, c.cfg.RenewWorkers)
 	timer := time.NewTimer(clock.MaxSleep)
 	defer timer.Stop()
