@@ -33,48 +33,117 @@ func (l *loop) compose() (done bool, err error) {
 			return false, nil
 		}
 	}
-	l.adopt()
-	vars, files, err := l.collect()
-	switch {
-	case err != nil && l.last == nil:
-		return true, err
-	case err != nil:
-		l.log.Error("secrets do not fit together, keeping the last ones", "error", err)
-		return false, nil
+	moved := l.adopt()
+	g, ok := l.patched(moved)
+	if !ok {
+		g.Vars, g.Files, err = l.collect()
+		if l.unfit = err != nil; err != nil {
+			if l.last == nil {
+				return true, err
+			}
+			l.log.Error("secrets do not fit together, keeping the last ones", "error", err)
+			return false, nil
+		}
+		g.Changed = changedNames(l.last, g)
 	}
-	l.send(vars, files)
+	l.send(g)
 	if l.pending+l.asked == 0 {
 		l.reads.release()
 	}
 	return false, nil
 }
 
+// move is a unit that gives the next Generation another result than the last.
+type move struct {
+	u      *unit
+	before *result
+}
+
 // adopt chooses each unit's result for the next Generation: its newest good one,
 // unless that would mix two answers that belong together.
-func (l *loop) adopt() {
-	chosen := make(map[*unit]*result, len(l.units))
+func (l *loop) adopt() []move {
 	whole := true
 	for _, u := range l.units {
-		chosen[u] = u.latest
+		u.chosen = u.latest
 		whole = whole && u.phase == resting && u.err == nil && u.changedAt.IsZero()
 	}
 	for again := !whole && l.last != nil; again; {
 		again = false
-		for key, group := range shared(chosen) {
-			if !group.mixed {
-				continue
-			}
+		for key, group := range shared(l.units) {
 			for _, u := range group.units {
-				if chosen[u] != u.adopted {
-					chosen[u], again = u.adopted, true
+				if group.mixed && u.chosen != u.adopted {
+					u.chosen, again = u.adopted, true
 					l.log.Debug("result held back until all of one secret are there", "unit", u.name, "secret", string(key))
 				}
 			}
 		}
 	}
-	for u, r := range chosen {
-		u.adopted = r
+	var moved []move
+	for _, u := range l.units {
+		if u.chosen != u.adopted {
+			moved = append(moved, move{u, u.adopted})
+			u.adopted = u.chosen
+		}
 	}
+	return moved
+}
+
+// patched is the last Generation with the moved units' values in it: what happens as
+// a rule, at a cost that hardly depends on how many units there are. It does not
+// apply where a unit sets other names than before.
+func (l *loop) patched(moved []move) (Generation, bool) {
+	if l.last == nil || l.unfit {
+		return Generation{}, false
+	}
+	g := Generation{Vars: l.last.Vars, Files: l.last.Files}
+	values := map[string]string{}
+	var paths []string
+	for _, m := range moved {
+		if !m.before.sameNames(m.u.adopted) {
+			return Generation{}, false
+		}
+		for name, value := range m.u.adopted.vars {
+			if m.before.vars[name] != value {
+				values[name] = value
+			}
+		}
+		for i, f := range m.u.adopted.files {
+			if f.Contents.Equal(m.before.files[i].Contents) {
+				continue
+			}
+			if len(paths) == 0 {
+				g.Files = slices.Clone(g.Files)
+			}
+			at, _ := slices.BinarySearchFunc(g.Files, f.Path, func(f RenderedFile, path string) int { return strings.Compare(f.Path, path) })
+			g.Files[at] = f
+			paths = append(paths, f.Path)
+		}
+	}
+	if len(values) > 0 {
+		g.Vars, _ = g.Vars.Merge(environ.FromMap(values), environ.Override) // only Conflict fails
+	}
+	slices.Sort(paths)
+	g.Changed = append(slices.Sorted(maps.Keys(values)), paths...)
+	return g, true
+}
+
+// sameNames reports whether both results set the same variables and files.
+func (r *result) sameNames(o *result) bool {
+	if len(r.vars) != len(o.vars) || len(r.files) != len(o.files) {
+		return false
+	}
+	for name := range o.vars {
+		if _, ok := r.vars[name]; !ok {
+			return false
+		}
+	}
+	for i, f := range o.files {
+		was := r.files[i]
+		if was.Path != f.Path || was.Mode != f.Mode || was.User != f.User || was.Group != f.Group {
+			return false
+		}
+	}
+	return true
 }
 
 // collect puts the adopted results together.
@@ -116,24 +185,19 @@ func conflict(what string, a, b *unit) error {
 }
 
 // send gives the reader what is new; an unread Generation is replaced, its news kept.
-func (l *loop) send(vars environ.Environ, files []RenderedFile) {
-	g := Generation{ID: 1, Vars: vars, Files: files, Epoch: l.cfg.Source.Epoch(), write: l.writer.write}
+func (l *loop) send(g Generation) {
+	g.ID, g.Epoch, g.write = 1, l.cfg.Source.Epoch(), l.writer.write
 	for _, u := range l.units {
 		if e := u.adopted.epoch(); e != 0 && (g.Epoch == 0 || e < g.Epoch) {
 			g.Epoch = e
 		}
 	}
-	before := Generation{}
-	if l.last != nil {
-		before = *l.last
-	}
-	g.Changed = changedNames(before, g)
 	switch {
 	case l.last == nil:
 	case len(g.Changed) > 0:
-		g.ID = before.ID + 1
-	case g.Epoch != before.Epoch:
-		g.ID = before.ID
+		g.ID = l.last.ID + 1
+	case g.Epoch != l.last.Epoch:
+		g.ID = l.last.ID
 	default:
 		return
 	}
@@ -148,7 +212,11 @@ func (l *loop) send(vars environ.Environ, files []RenderedFile) {
 	l.cfg.Trace.generation(sent)
 }
 
-func changedNames(before, after Generation) []string {
+// changedNames compares two Generations; before may be nil.
+func changedNames(before *Generation, after Generation) []string {
+	if before == nil {
+		before = &Generation{}
+	}
 	names := environ.Changed(before.Vars, after.Vars)
 	old := map[string]RenderedFile{}
 	for _, f := range before.Files {

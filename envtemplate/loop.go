@@ -25,6 +25,7 @@ type loop struct {
 	deadline time.Time // when the units still pending no longer hold up the others; zero = no deadline
 	epoch    uint64
 	last     *Generation
+	unfit    bool               // what was adopted last did not fit together
 	planned  map[*unit]struct{} // those with a retryAt
 	engines  chan struct{}      // bounds the units that compute at once
 	watch    watch

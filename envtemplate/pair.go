@@ -11,13 +11,13 @@ type group struct {
 
 // shared groups units by the secrets whose parts belong together: leased ones and
 // those a write made. A mixed group would be, say, a certificate with another's key.
-func shared(chosen map[*unit]*result) map[secret.Key]*group {
+func shared(units []*unit) map[secret.Key]*group {
 	groups := map[secret.Key]*group{}
-	for u, r := range chosen {
-		if r == nil {
+	for _, u := range units {
+		if u.chosen == nil {
 			continue
 		}
-		for _, rd := range r.made {
+		for _, rd := range u.chosen.made {
 			if !indivisible(rd) {
 				continue
 			}

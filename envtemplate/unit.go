@@ -31,6 +31,7 @@ type unit struct {
 	includes  map[string]stamp // files the last run read
 	latest    *result          // newest good one; nil = none yet
 	adopted   *result          // the one in the last Generation
+	chosen    *result          // for the next one
 	err       error            // of the last run
 	fails     int
 	retryAt   time.Time // zero = not planned
