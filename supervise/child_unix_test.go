@@ -73,7 +73,7 @@ func childListen(file string) {
 
 // childReady proves readiness as told, then waits to be stopped.
 func childReady(how string) {
-	stop := early.Signals // TERM may have come before main
+	stop := early.Term // TERM may have come before main
 	kind, arg, _ := strings.Cut(how, " ")
 	switch kind {
 	case "notify":
@@ -89,7 +89,7 @@ func childReady(how string) {
 
 // childServe answers on its socket with its generation.
 func childServe() {
-	stop := early.Signals // TERM may have come before main
+	stop := early.Term // TERM may have come before main
 	l, err := net.FileListener(os.NewFile(firstFD, "web"))
 	if err != nil {
 		os.Exit(9)

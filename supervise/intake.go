@@ -17,7 +17,6 @@ type Signals struct {
 	term, int, quit, hup chan syscall.Signal
 	rest                 chan syscall.Signal
 	raw                  []chan os.Signal
-	byName               map[os.Signal]chan os.Signal
 	stop                 chan struct{}
 }
 
@@ -25,30 +24,29 @@ type Signals struct {
 // and hand the result to Config.Signals. What our parent wanted ignored (HUP
 // under nohup, INT in a background job) stays ignored, for the program too.
 // getenv tells whether systemd started us, which wants PIPE ignored; nil = no.
-// Release ends it. What came before main is taken over from package early.
+// Release ends it, but for those that package early has caught before main and
+// goes on to catch.
 func Catch(getenv func(string) string) *Signals {
 	s := &Signals{
 		term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal), hup: make(chan syscall.Signal),
 		rest: make(chan syscall.Signal), stop: make(chan struct{}),
-		byName: map[os.Signal]chan os.Signal{},
 	}
 	var rest []os.Signal
 	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
 		switch sig {
 		case syscall.SIGTERM:
-			s.pump(s.term, 16, sig)
-		case syscall.SIGQUIT:
-			s.pump(s.quit, 16, sig)
+			s.pump(s.term, early.Term)
 		case syscall.SIGINT:
-			s.pump(s.int, 16, sig)
+			s.pump(s.int, early.Interrupt)
 		case syscall.SIGHUP:
-			s.pump(s.hup, 16, sig)
+			s.pump(s.hup, early.HangUp)
+		case syscall.SIGQUIT:
+			s.pump(s.quit, s.notify(16, sig))
 		default:
 			rest = append(rest, sig)
 		}
 	}
-	s.pump(s.rest, 1024, rest...)
-	s.takeOver()
+	s.pump(s.rest, s.notify(1024, rest...))
 	// The reader of our own stderr may go away (a restart of journald): that must
 	// not be the end of us. An ignored PIPE is inherited, a caught one is not.
 	if getenv != nil && getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) {
@@ -61,32 +59,18 @@ func Catch(getenv func(string) string) *Signals {
 	return s
 }
 
-// takeOver passes on what was caught before us, once.
-func (s *Signals) takeOver() {
-	signal.Stop(early.Signals)
-	for {
-		select {
-		case sig := <-early.Signals:
-			if raw := s.byName[sig]; raw != nil {
-				raw <- sig
-			}
-		default:
-			return
-		}
+// notify registers sigs.
+func (s *Signals) notify(size int, sigs ...os.Signal) chan os.Signal {
+	raw := make(chan os.Signal, size)
+	if len(sigs) > 0 {
+		s.raw = append(s.raw, raw)
+		signal.Notify(raw, sigs...)
 	}
+	return raw
 }
 
 // pump moves signals from the channel of os/signal, which drops when full, on to to.
-func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
-	if len(sigs) == 0 || len(sigs) == 1 && canBeIgnored(sigs[0]) && signal.Ignored(sigs[0]) {
-		return
-	}
-	raw := make(chan os.Signal, size)
-	s.raw = append(s.raw, raw)
-	signal.Notify(raw, sigs...)
-	for _, sig := range sigs {
-		s.byName[sig] = raw
-	}
+func (s *Signals) pump(to chan<- syscall.Signal, raw <-chan os.Signal) {
 	go func() {
 		for {
 			select {
@@ -106,9 +90,6 @@ func (s *Signals) pump(to chan<- syscall.Signal, size int, sigs ...os.Signal) {
 		}
 	}()
 }
-
-// canBeIgnored: for these the Go runtime keeps what our parent set.
-func canBeIgnored(sig os.Signal) bool { return sig == syscall.SIGHUP || sig == syscall.SIGINT }
 
 // Wait returns the next signal that asks to stop, for a caller without a
 // program; 0 when ctx ends first. Other signals are dropped meanwhile.

@@ -53,13 +53,15 @@ func runStage(args []string) {
 // the program itself would at this point.
 func endIfAsked() {
 	signal.Reset()
-	select {
-	case sig := <-early.Signals:
-		if n, ok := sig.(syscall.Signal); ok {
-			Reraise(n)
-			os.Exit(128 + int(n))
+	for _, caught := range []<-chan os.Signal{early.Term, early.Interrupt, early.HangUp} {
+		select {
+		case sig := <-caught:
+			if n, ok := sig.(syscall.Signal); ok {
+				Reraise(n)
+				os.Exit(128 + int(n))
+			}
+		default:
 		}
-	default:
 	}
 }
 

@@ -12,18 +12,21 @@ import (
 	"syscall"
 )
 
-// Signals holds what came since the process began. Whoever takes over calls
-// signal.Notify for its own channel first, then reads what is left here, then
-// signal.Stop.
-var Signals = catch()
+// What came since the process began, a channel for each: a burst of one must not
+// push out another. nil where our parent wanted the signal ignored. They stay
+// registered for the life of the process, and supervise reads them: taking a
+// registration over would cost a wait for the runtime's signal loop (2 ms at start).
+var (
+	Term      = catch(syscall.SIGTERM)
+	Interrupt = catch(syscall.SIGINT)
+	HangUp    = catch(syscall.SIGHUP)
+)
 
-func catch() chan os.Signal {
-	caught := make(chan os.Signal, 16)
-	for _, sig := range []os.Signal{syscall.SIGTERM, os.Interrupt, syscall.SIGHUP} {
-		// What our parent wanted ignored stays ignored.
-		if !signal.Ignored(sig) {
-			signal.Notify(caught, sig)
-		}
+func catch(sig os.Signal) chan os.Signal {
+	if signal.Ignored(sig) {
+		return nil
 	}
+	caught := make(chan os.Signal, 16)
+	signal.Notify(caught, sig)
 	return caught
 }
