@@ -281,8 +281,7 @@ func TestTLSReloadAndClientCertificates(t *testing.T) {
 	cert, key, ca := filepath.Join(dir, "cert"), filepath.Join(dir, "key"), filepath.Join(dir, "ca")
 	one.issue(t, cert, key)
 	os.WriteFile(ca, one.pem, 0o600)
-	var p *rig
-	p = start(t, serve(t, echo), func(c *Config) {
+	p := start(t, serve(t, echo), func(c *Config) {
 		c.Listeners[0].TLS = &TLS{CertFile: cert, KeyFile: key, RequireClientCert: true, ClientCAFile: ca}
 	})
 	get := func(a *authority, with bool) (int, string) {

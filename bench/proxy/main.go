@@ -31,6 +31,7 @@ func main() {
 	duration := flag.Duration("duration", 5*time.Second, "of each measurement")
 	rounds := flag.Int("rounds", 3, "measurements of each figure; the median counts")
 	leases := flag.Int("leases", 10000, "cached leases for the memory figure")
+	only := flag.String("only", "", "pass: measure the pass-through alone")
 	role := flag.String("role", "", "internal: what a child process serves")
 	address := flag.String("address", "", "internal")
 	flag.Parse()
@@ -43,7 +44,7 @@ func main() {
 	case "bare":
 		err = serveBare(ctx, *address)
 	default:
-		err = measure(ctx, options{*vault, *duration, *rounds, *leases})
+		err = measure(ctx, options{*vault, *duration, *rounds, *leases, *only})
 	}
 	if err != nil {
 		log.Fatal(err)

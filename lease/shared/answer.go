@@ -82,7 +82,7 @@ func seconds(n json.Number) time.Duration {
 }
 
 // numberAt finds the number at a path of keys in a JSON object: body[from:to].
-func numberAt(body []byte, path ...string) (from, to int) {
+func numberAt(body []byte, first string, below ...string) (from, to int) {
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
@@ -93,19 +93,19 @@ func numberAt(body []byte, path ...string) (from, to int) {
 		if err != nil {
 			return 0, 0
 		}
-		if key != path[0] {
+		if key != first {
 			var skip json.RawMessage
 			if dec.Decode(&skip) != nil {
 				return 0, 0
 			}
 			continue
 		}
-		if len(path) > 1 {
+		if len(below) > 0 {
 			var inner json.RawMessage
 			if dec.Decode(&inner) != nil {
 				return 0, 0
 			}
-			from, to := numberAt(inner, path[1:]...)
+			from, to := numberAt(inner, below[0], below[1:]...)
 			if to == 0 {
 				return 0, 0
 			}

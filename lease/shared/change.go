@@ -1,8 +1,10 @@
 package shared
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -67,12 +69,33 @@ func (ch *Change) apply(status int, body []byte) {
 	}
 }
 
-// field reads a string from the request's body.
+// field reads a string from the request's body, JSON or a form; "" when it cannot be told.
 func (ch *Change) field(name string) string {
 	var body map[string]any
-	_ = json.Unmarshal(ch.r.Body, &body)
-	s, _ := body[name].(string)
-	return s
+	_ = json.NewDecoder(bytes.NewReader(ch.r.Body)).Decode(&body)
+	if s, ok := body[name].(string); ok {
+		return s
+	}
+	form, _ := url.ParseQuery(string(ch.r.Body))
+	return form.Get(name)
+}
+
+// whom finds the token a request names. Something was revoked, but the request does
+// not say what in a way we read: everything may be stale. mu is held.
+func (ch *Change) whom(name string, known map[string]*caller) *caller {
+	id := ch.field(name)
+	if id == "" {
+		ch.c.everything()
+	}
+	return known[id]
+}
+
+// everything drops all tokens and what hangs on them. mu is held.
+func (c *Cache) everything() {
+	c.marks.revoked.Add(1)
+	for _, k := range c.callers {
+		c.drop(k)
+	}
 }
 
 // token applies a change below auth/token/. mu is held.
@@ -82,11 +105,11 @@ func (ch *Change) token(what string, status int, body []byte) {
 	case "revoke-self":
 		c.revoked(c.callers[ch.r.Token])
 	case "revoke":
-		c.revoked(c.callers[ch.field("token")])
+		c.revoked(ch.whom("token", c.callers))
 	case "revoke-accessor":
-		c.revoked(c.accessors[ch.field("accessor")])
+		c.revoked(ch.whom("accessor", c.accessors))
 	case "revoke-orphan":
-		k := c.callers[ch.field("token")]
+		k := ch.whom("token", c.callers)
 		c.marks.revoked.Add(1)
 		if k == nil {
 			return
@@ -148,6 +171,9 @@ func (ch *Change) system(what string, status int, body []byte) {
 	case "revoke":
 		if rest == "" {
 			rest = ch.field("lease_id")
+		}
+		if rest == "" {
+			c.everything()
 		}
 		c.revokeLease(rest)
 	case "revoke-prefix", "revoke-force":

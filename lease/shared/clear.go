@@ -18,7 +18,7 @@ const (
 	ClearAll      ClearType = "all"
 )
 
-// ErrNoValue: the type needs a value.
+// ErrNoValue says that the type needs a value.
 var ErrNoValue = errors.New("this type of cache-clear needs a value")
 
 // Clear drops entries; that nothing matches is no error. namespace concerns ClearPath.

@@ -210,6 +210,8 @@ func TestRevocationThroughUsEndsHits(t *testing.T) {
 	for _, tt := range []struct{ who, path, body string }{
 		{"a", "auth/token/revoke-self", ""}, {"root", "auth/token/revoke", `{"token":"a"}`},
 		{"root", "auth/token/revoke-accessor", `{"accessor":"acc-a"}`}, {"root", "auth/token/revoke-orphan", `{"token":"a"}`},
+		{"root", "auth/token/revoke", "token=a"}, {"root", "auth/token/revoke", `{"token":"a"} rest`},
+		{"root", "auth/token/revoke", "not read"}, {"root", "auth/token/revoke-accessor", ""}, {"root", "sys/leases/revoke", ""},
 		{"root", "auth/token/revoke", `{"token":"parent"}`}, {"root", "sys/leases/revoke-prefix/auth/userpass", ""},
 	} {
 		t.Run(tt.path+tt.body, func(t *testing.T) {
