@@ -61,6 +61,8 @@ func newUpstream(cfg *Config) (*upstream, error) {
 // maxRedirects is how many nodes further a request is carried.
 const maxRedirects = 2
 
+const maxPause = 500 * time.Millisecond
+
 // RoundTrip sends r, follows redirects to other nodes, and repeats what may be repeated.
 func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	replayable := r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
@@ -82,7 +84,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 		} else if time.Since(started) > u.retryFor {
 			return resp, err
 		}
-		if pause(r.Context(), u.firstPause<<try) != nil {
+		if pause(r.Context(), min(u.firstPause<<min(try, 8), maxPause)) != nil {
 			return resp, err
 		}
 		again, failed := rewind(r)
