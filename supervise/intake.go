@@ -18,6 +18,7 @@ type Signals struct {
 	rest                 chan syscall.Signal
 	raw                  []chan os.Signal
 	stop                 chan struct{}
+	all                  chan struct{} // closed when every signal is caught
 }
 
 // Catch begins to catch signals; call it first thing, so that none is lost,
@@ -29,7 +30,7 @@ type Signals struct {
 func Catch(getenv func(string) string) *Signals {
 	s := &Signals{
 		term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal), hup: make(chan syscall.Signal),
-		rest: make(chan syscall.Signal), stop: make(chan struct{}),
+		rest: make(chan syscall.Signal), stop: make(chan struct{}), all: make(chan struct{}),
 	}
 	var rest []os.Signal
 	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
@@ -46,17 +47,23 @@ func Catch(getenv func(string) string) *Signals {
 			rest = append(rest, sig)
 		}
 	}
-	s.pump(s.rest, s.notify(1024, rest...))
-	// The reader of our own stderr may go away (a restart of journald): that must
-	// not be the end of us. An ignored PIPE is inherited, a caught one is not.
+	// Each takes the runtime 25 µs; Run waits for them before it starts a program.
+	go func() {
+		s.pump(s.rest, s.notify(1024, rest...))
+		s.dropPipe(getenv)
+		close(s.all)
+	}()
+	return s
+}
+
+// dropPipe keeps us alive when the reader of our stderr goes away (a restart of
+// journald). An ignored PIPE is inherited, a caught one is not.
+func (s *Signals) dropPipe(getenv func(string) string) {
 	if getenv != nil && getenv("SYSTEMD_EXEC_PID") == strconv.Itoa(os.Getpid()) {
 		signal.Ignore(syscall.SIGPIPE)
-	} else {
-		dropped := make(chan os.Signal, 1)
-		s.raw = append(s.raw, dropped)
-		signal.Notify(dropped, syscall.SIGPIPE)
+		return
 	}
-	return s
+	s.notify(1, syscall.SIGPIPE)
 }
 
 // notify registers sigs.
@@ -121,6 +128,7 @@ func (s *Signals) WaitTaking(ctx context.Context, taken map[syscall.Signal]func(
 
 // Release gives the signals back to their default.
 func (s *Signals) Release() {
+	<-s.all
 	for _, raw := range s.raw {
 		signal.Stop(raw)
 	}

@@ -99,6 +99,7 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 		sigs = Catch(nil)
 		defer sigs.Release()
 	}
+	<-sigs.all
 	if s.cfg.host == nil {
 		adoptOrphans(!s.cfg.NoSubreaper, s.log)
 		s.cfg.host = newHost()
