@@ -105,6 +105,16 @@ func (f *fakeSource) Get(ctx context.Context, req secret.Request) (*secret.Secre
 	}
 }
 
+// asked is how often req was read; with no request, how many secrets were.
+func (f *fakeSource) asked(req ...secret.Request) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(req) == 0 {
+		return len(f.gets)
+	}
+	return f.gets[req[0].Key()]
+}
+
 func (f *fakeSource) Changed() <-chan struct{} { return f.changed }
 
 func (f *fakeSource) Take() []secret.Key {

@@ -319,9 +319,7 @@ func (l *loop) changed() {
 	keys := l.cfg.Source.Take()
 	if epoch := l.cfg.Source.Epoch(); epoch != l.epoch {
 		l.epoch, l.touched = epoch, true
-		for _, k := range l.reads.outlived(epoch) {
-			keys = append(keys, k)
-		}
+		keys = append(keys, l.reads.outlived(epoch)...)
 	}
 	slices.Sort(keys)
 	l.asked += l.reads.again(slices.Compact(keys))

@@ -73,7 +73,7 @@ func TestPKICertIsReusedOverRestarts(t *testing.T) {
 				if test.fresh {
 					return
 				}
-				if f.gets[issue.Key()] != 0 {
+				if f.asked(issue) != 0 {
 					t.Error("asked Vault although the file had it")
 				}
 				time.Sleep(8*time.Hour + time.Minute) // its renewal comes at 9 of 10 hours

@@ -246,8 +246,8 @@ func TestOneReadForManyVariables(t *testing.T) {
 		req := secret.Request{Path: "a"}
 		r, _ := start(t, Config{Source: f, Variables: vars})
 		synctest.Wait()
-		if f.gets[req.Key()] != 1 {
-			t.Errorf("%d reads", f.gets[req.Key()])
+		if f.asked(req) != 1 {
+			t.Errorf("%d reads", f.asked(req))
 		}
 		f.kv("a", data)
 		if g := next(t, r); g.Vars.Len() != 1000 {
@@ -337,8 +337,8 @@ func TestTransit(t *testing.T) {
 		}
 		r, _ := start(t, Config{Source: f, Variables: vars, Transit: Transit{Key: "k"}})
 		wantVars(t, next(t, r), map[string]string{"A": "one", "B": "xtwoy", "C": "one"})
-		if len(f.gets) != 1 {
-			t.Errorf("%d requests", len(f.gets))
+		if f.asked() != 1 {
+			t.Errorf("%d requests", f.asked())
 		}
 		if _, err := New(Config{Source: f, Variables: vars}); err == nil || !strings.Contains(err.Error(), "no transit key") {
 			t.Errorf("error %v", err)

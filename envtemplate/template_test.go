@@ -206,6 +206,8 @@ func TestOnlyUsersRunAgain(t *testing.T) {
 		f.set(&secret.Secret{Request: secret.Request{Path: "kv1/app"}, KV: 1, Data: map[string]any{"k": "back"}})
 		wantVars(t, next(t, r), map[string]string{"A": "back", "B": "admin", "C": ""})
 		db := secret.Request{Path: "database/creds/app"}
+		f.mu.Lock()
+		defer f.mu.Unlock()
 		if len(f.released) != 1 || f.released[0] != db.Key() {
 			t.Errorf("released %v", f.released)
 		}

@@ -150,7 +150,7 @@ func stage(f RenderedFile) (temp string, err error) {
 		}
 	}
 	if f.CreateDirs {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // as Vault Agent does: the file's own mode protects it
 			return "", err
 		}
 	}
