@@ -228,7 +228,7 @@ func (b *builder) prepare(w *templateWork, src *source) error {
 	if err := w.check(); err != nil {
 		return err
 	}
-	if src.text == "" || b.knows(src.calls) {
+	if src.text == "" || src.plain != nil || b.knows(src.calls) {
 		return nil
 	}
 	if err := w.compile(); err != nil {
