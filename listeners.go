@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/proxy"
@@ -23,6 +25,8 @@ func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
 		Retries:        c.Vault.NumRetries,
 		Cache:          listenerCache(c.Cache),
 		OnInvalidToken: v.invalid,
+		UserAgent:      "envexec",
+		Ready:          v.loggedIn,
 		OnQuit: func() {
 			if end := v.quit.Load(); end != nil {
 				(*end)(nil)
@@ -46,6 +50,16 @@ func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
 		return nil, bearer, err
 	}
 	return p, bearer, p.Bind()
+}
+
+// loggedIn says why the listeners cannot serve yet.
+func (v *vaultSide) loggedIn() error {
+	select {
+	case <-v.delivered:
+		return nil
+	default:
+		return errors.New("not logged in to vault yet")
+	}
 }
 
 func lending(c config.APIProxy) proxy.Lend {

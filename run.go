@@ -236,7 +236,7 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 	j.vault.start(s)
 	s.start("files", func(ctx context.Context) error {
 		return j.vault.each(ctx, func(g envtemplate.Generation) error {
-			if err := g.WriteFiles(ctx); err != nil {
+			if err := j.write(ctx, g); err != nil {
 				return err
 			}
 			j.vault.settle(g.ID)
@@ -250,6 +250,27 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 	})
 	j.sigs.WaitTaking(ctx, j.ownSignals)
 	return supervise.Status{}, nil
+}
+
+// write puts g's files in place. What hinders that is a mistake at the start; later
+// on, and where only a command after them failed, it is tried again until it works or
+// newer files are there: an agent that ends would help nobody.
+func (j *job) write(ctx context.Context, g envtemplate.Generation) error {
+	for pause := time.Second; ; pause = min(2*pause, time.Minute) {
+		err := g.WriteFiles(ctx)
+		var command *envtemplate.CommandError
+		if err == nil || ctx.Err() != nil || g.ID == 1 && !errors.As(err, &command) {
+			return err
+		}
+		j.log.Warn("files are not as they should be", "error", err, "retry_in", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		if len(j.vault.renderer.Generations()) > 0 {
+			return nil
+		}
+	}
 }
 
 // giveUpAfter ends the job when the start takes longer than --start-timeout; the

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
@@ -40,6 +41,7 @@ func (m leakChecked) Run() int {
 //
 //	app print NAME…         print the variables and exit
 //	app exit N
+//	app fetch PATH          read PATH with VAULT_ADDR and VAULT_TOKEN as any Vault client does
 //	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
@@ -48,9 +50,25 @@ func app() {
 	case "exit":
 		n, _ := strconv.Atoi(args[1])
 		os.Exit(n)
+	case "fetch":
+		fetch(args[1])
 	case "follow":
 		follow(args[1], args[2:])
 	}
+}
+
+func fetch(path string) {
+	client, err := api.NewClient(nil)
+	if err != nil {
+		panic(err)
+	}
+	client.SetMaxRetries(0)
+	answer, err := client.Logical().Read(path)
+	if err != nil {
+		fmt.Println("refused:", err)
+		os.Exit(1)
+	}
+	fmt.Println(answer.Data)
 }
 
 func variables(names []string) string {
