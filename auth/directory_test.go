@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && integration
 
 package auth_test
 
