@@ -49,7 +49,14 @@ func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, 
 	case config.Reload:
 		_, err := admin.Call(ctx, runtimeDir(env), cfg.Check.PID, "reload")
 		return 0, err
+	case config.Run, config.Proxy:
+		return runJob(ctx, cfg, env, sigs, stderr)
 	}
+	return 0, &config.UsageError{Message: fmt.Sprintf("envexec %s does not exist on this system", cfg.Word)}
+}
+
+// runJob runs the program, or an agent without one, to its end.
+func runJob(ctx context.Context, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stderr io.Writer) (int, error) {
 	log, err := newLogger(cfg, stderr)
 	if err != nil {
 		return 0, err
