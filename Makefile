@@ -63,7 +63,8 @@ test: vault ## all tests that need no root and no extra package, with a real Vau
 
 integration: build vault vault-postgres ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
 	@sh testdata/parts.sh
-	$(GO) test -count=1 -timeout 40m ./conformance/... ./internal/vaulttest/...
+	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
+	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/... ./internal/vaulttest/...
 
 bench: build vault ## measure against vault agent and write docs/benchmarks.md
 	@$(GO) run -buildvcs=false ./bench -out docs/benchmarks.md
