@@ -20,6 +20,7 @@ const (
 	statusDenied      = 77
 	statusConfig      = 78
 	statusOwn         = 125
+	statusNotRunnable = 126
 )
 
 // errUnreachable: Vault could not be reached, or was not ready, within the time given.
@@ -34,10 +35,13 @@ func statusOf(err error) (status int, hint string) {
 		denied   *auth.DeniedError
 		start    *supervise.StartError
 		conflict *environ.ConflictError
+		tooLong  *environ.TooLongError
 	)
 	switch {
 	case errors.As(err, &usage):
 		return statusUsage, ""
+	case errors.As(err, &tooLong): // as a shell says when exec refuses with E2BIG
+		return statusNotRunnable, "deliver it as a file: --as-file or --file"
 	case errors.As(err, &problems), errors.As(err, &conflict):
 		return statusConfig, ""
 	case errors.As(err, &denied):
