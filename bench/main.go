@@ -41,6 +41,7 @@ func measure(t vaulttest.T, r *report) {
 	b := prepare(t)
 	r.machine = machine(t, b)
 	b.startup(t, r)
+	b.countRequests(t, r)
 	b.manySecrets(t, r)
 	b.oneSecret(t, r)
 	b.idle(t, r)
@@ -95,5 +96,6 @@ func prepare(t vaulttest.T) *bench {
 	b.stay = b.configuration(t, "stay", single, b.probe, b.stamp(), "1h")
 	b.thousand = b.configuration(t, "thousand", each, b.probe, b.stamp())
 	b.thousandOfOne = b.configuration(t, "same", same, b.probe, b.stamp())
+	b.vault.Auditing(t, false)
 	return b
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -11,7 +12,7 @@ import (
 )
 
 const (
-	quickRuns = 41 // of what takes milliseconds
+	quickRuns = 61 // of what takes milliseconds
 	slowRuns  = 5  // of what takes seconds
 	idleAfter = 10 * time.Second
 )
@@ -28,19 +29,25 @@ func (b *bench) startup(t vaulttest.T, r *report) {
 		}
 	}
 	e, a, h := median(ours), median(agents), median(byHand)
+	faster, slower := medianRatio(agents, ours), medianRatio(ours, byHand)
 	r.add("exec of the wrapper to the program's first instruction, one secret, AppRole", ms(e), "vault agent: "+ms(a),
-		fmt.Sprintf("%.0f times faster", ratio(a, e)), "at least 80 times faster", ratio(a, e) >= 80)
+		fmt.Sprintf("%.0f times faster", faster), "at least 80 times faster", faster >= 80)
 	r.add("the same", ms(e), "by hand with vault/api: "+ms(h),
-		fmt.Sprintf("%.2f times", ratio(e, h)), "at most 1.5 times", ratio(e, h) <= 1.5)
+		fmt.Sprintf("%.2f times", slower), "at most 1.5 times", slower <= 1.5)
+}
 
+// countRequests: what Vault was asked for that start.
+func (b *bench) countRequests(t vaulttest.T, r *report) {
+	b.vault.Auditing(t, true)
+	defer b.vault.Auditing(t, false)
 	mark := b.vault.Mark(t)
 	b.run(t, b.with(b.envexec, b.one), 1)
-	ourRequests := b.requests(t, mark)
+	ours := b.requests(t, mark)
 	mark = b.vault.Mark(t)
 	b.run(t, b.withAgent(b.one), 1)
-	agentRequests := b.requests(t, mark)
-	r.add("requests to Vault for that start (audit log)", fmt.Sprint(len(ourRequests)),
-		fmt.Sprintf("vault agent: %d", len(agentRequests)), strings.Join(ourRequests, ", "), "2", len(ourRequests) == 2)
+	agents := b.requests(t, mark)
+	r.add("requests to Vault for that start (audit log)", fmt.Sprint(len(ours)),
+		fmt.Sprintf("vault agent: %d", len(agents)), strings.Join(ours, ", "), "2", len(ours) == 2)
 }
 
 // manySecrets: 1,000 variables from 1,000 secrets; processor time until the end.
@@ -53,16 +60,18 @@ func (b *bench) manySecrets(t vaulttest.T, r *report) {
 		ours, agents = append(ours, e.start), append(agents, a.start)
 		ourCPU, agentCPU = append(ourCPU, e.cpu), append(agentCPU, a.cpu)
 	}
-	e, a := median(ours), median(agents)
+	e, a, times := median(ours), median(agents), medianRatio(agents, ours)
 	r.add("1,000 variables from 1,000 secrets, time to the first instruction", ms(e), "vault agent: "+ms(a),
-		fmt.Sprintf("%.1f times faster", ratio(a, e)), "at least 8 times faster", ratio(a, e) >= 8)
-	e, a = median(ourCPU), median(agentCPU)
+		fmt.Sprintf("%.1f times faster", times), "at least 8 times faster", times >= 8)
+	e, a, times = median(ourCPU), median(agentCPU), medianRatio(ourCPU, agentCPU)
 	r.add("the same, processor time", ms(e), "vault agent: "+ms(a),
-		fmt.Sprintf("%.2f times", ratio(e, a)), "at most 0.5 times", ratio(e, a) <= 0.5)
+		fmt.Sprintf("%.2f times", times), "at most 0.5 times", times <= 0.5)
 }
 
 // oneSecret: 1,000 variables from one secret are one read.
 func (b *bench) oneSecret(t vaulttest.T, r *report) {
+	b.vault.Auditing(t, true)
+	defer b.vault.Auditing(t, false)
 	mark := b.vault.Mark(t)
 	e := b.run(t, b.with(b.envexec, b.thousandOfOne), many)
 	reads := b.reads(t, mark, "secret/data/wide")
@@ -99,12 +108,20 @@ func size(t vaulttest.T, path string) int64 {
 	return info.Size()
 }
 
-func median(all []time.Duration) time.Duration {
+func median[N cmp.Ordered](all []N) N {
 	sorted := slices.Sorted(slices.Values(all))
 	return sorted[len(sorted)/2]
 }
 
-func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
+// medianRatio compares runs that were neighbours in time, so that what disturbed
+// the machine disturbed both.
+func medianRatio(a, b []time.Duration) float64 {
+	var ratios []float64
+	for i := range min(len(a), len(b)) {
+		ratios = append(ratios, float64(a[i])/float64(b[i]))
+	}
+	return median(ratios)
+}
 
 func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/1e6) }
 

@@ -44,10 +44,12 @@ func (r *report) broken() int {
 
 const preface = `# Benchmarks
 
-Written by ` + "`make bench`" + `. Everything is measured in one run, taking turns, against one real Vault on loopback with its audit
-log on, and given as medians; the ratios matter, the milliseconds belong to the machine. The programs are
-` + "`bin/envexec -config=F`" + `, ` + "`vault agent -config=F`" + ` with the same file, and ` + "`bench/baseline`" + `, a few lines that log in, read and
-exec with vault/api. The program they start notes the time as its first act.
+Written by ` + "`make bench`" + `. Everything is measured in one run, taking turns, against one real Vault on loopback. Times are medians;
+ratios are medians of the ratios of neighbouring runs, and they are what matters: the milliseconds belong to the machine.
+Vault's audit device is on for the rows that count requests and off for the rows that measure time, where its file would
+cost the server more than the reads. The programs are ` + "`bin/envexec -config=F`" + `, ` + "`vault agent -config=F`" + ` with the same file, and
+` + "`bench/baseline`" + `, a few lines that log in, read and exec with vault/api. The program they start notes the time as its
+first act.
 
 `
 

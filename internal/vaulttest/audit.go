@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/hashicorp/vault/api"
 )
 
 // Request is one request as Vault's audit log has it. Values are not in it.
@@ -27,6 +29,27 @@ func (s *Server) Mark(t T) int64 {
 		t.Fatalf("read audit log: %v", err)
 	}
 	return info.Size()
+}
+
+// Auditing turns the audit device, on from the start, off or on again. Writing it
+// costs the server more than answering a read does, so timings do without.
+func (s *Server) Auditing(t T, on bool) {
+	t.Helper()
+	devices, err := s.client.Sys().ListAudit()
+	if err != nil {
+		t.Fatalf("list audit devices: %v", err)
+	}
+	switch _, is := devices["file/"]; {
+	case on && !is:
+		err = s.client.Sys().EnableAuditWithOptions("file", &api.EnableAuditOptions{
+			Type: "file", Options: map[string]string{"file_path": s.auditPath()},
+		})
+	case is && !on:
+		err = s.client.Sys().DisableAudit("file")
+	}
+	if err != nil {
+		t.Fatalf("switch the audit device: %v", err)
+	}
 }
 
 // AuditLog returns the requests Vault got after mark (0 = all), oldest first,

@@ -59,6 +59,19 @@ func TestServer(t *testing.T) {
 	}
 }
 
+func TestAuditing(t *testing.T) {
+	v := vaulttest.Start(t)
+	v.PutKV1(t, "kv1/app", map[string]any{"a": "1"})
+	for _, on := range []bool{false, false, true, true} { // twice: it says a state, it does not toggle
+		v.Auditing(t, on)
+		mark := v.Mark(t)
+		v.Read(t, "kv1/app")
+		if logged := len(v.AuditLog(t, mark)) == 1; logged != on {
+			t.Errorf("auditing %v, but a read was logged: %v", on, logged)
+		}
+	}
+}
+
 func TestSeal(t *testing.T) {
 	v := vaulttest.Start(t)
 	v.PutKV2(t, "secret/app", map[string]any{"a": "1"})
