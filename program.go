@@ -75,11 +75,15 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		}
 		return nil, misconfigured{err}
 	}
-	// Before any login: a socket that cannot be bound is a mistake in the configuration.
-	if err := program.Listen(); err != nil {
-		return nil, misconfigured{err}
-	}
 	return program, nil
+}
+
+// listen opens the sockets held for the program.
+func listen(program *supervise.Supervisor) error {
+	if err := program.Listen(); err != nil {
+		return misconfigured{err}
+	}
+	return nil
 }
 
 // parsing collects problems, so that all are told at once.

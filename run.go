@@ -26,6 +26,9 @@ func run(args, inherited []string, stdout, stderr io.Writer) int {
 	env := environ.From(inherited)
 	cfg, err := config.Parse(args, env)
 	if err != nil {
+		if status, told := printBad(args, err, stdout); told {
+			return status
+		}
 		return complain(stderr, err)
 	}
 	status, err := dispatch(cfg, env, sigs, stdout, stderr)
@@ -49,6 +52,8 @@ func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, 
 	case config.Reload:
 		_, err := admin.Call(ctx, runtimeDir(env), cfg.Check.PID, "reload")
 		return 0, err
+	case config.Check:
+		return runCheck(ctx, cfg, env, stdout)
 	case config.Run, config.Proxy:
 		return runJob(ctx, cfg, env, sigs, stderr)
 	}
@@ -123,6 +128,10 @@ func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *sup
 	}
 	if len(cfg.Program.Args) > 0 && !cfg.Program.Exec {
 		j.program, programErr = j.newProgram()
+		if programErr == nil {
+			// Before any login: a socket that cannot be bound is a mistake in the configuration.
+			programErr = listen(j.program)
+		}
 	}
 	if err := errors.Join(vaultErr, programErr); err != nil {
 		return nil, err
