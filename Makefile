@@ -27,7 +27,7 @@ VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres demo test integration bench budget lint fmt fmt-check cross fuzz check clean
+.PHONY: help build vault vault-postgres demo test integration conformance bench budget lint fmt fmt-check cross fuzz check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,7 +66,10 @@ test: vault ## all tests that need no root and no extra package, with a real Vau
 integration: build vault vault-postgres ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
 	@sh testdata/parts.sh
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
-	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/... ./internal/vaulttest/... ./auth/...
+	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...
+
+conformance: build ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
+	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/...
 
 bench: build vault ## measure against vault agent and write docs/benchmarks.md
 	@$(GO) run -buildvcs=false ./bench -out docs/benchmarks.md

@@ -39,7 +39,10 @@ func statusOf(err error) (status int, hint string) {
 	)
 	switch {
 	case errors.As(err, &usage):
-		return statusUsage, ""
+		if strings.Contains(err.Error(), "--help") {
+			return statusUsage, ""
+		}
+		return statusUsage, "see envexec --help"
 	case errors.As(err, &tooLong): // as a shell says when exec refuses with E2BIG
 		return statusNotRunnable, "deliver it as a file: --as-file or --file"
 	case errors.As(err, &problems), errors.As(err, &conflict):

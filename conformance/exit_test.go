@@ -166,6 +166,8 @@ func TestE6(t *testing.T) {
 		if got := p.wait(); got.code != 64 {
 			t.Errorf("%s: %v, want status 64", name, got)
 		}
+		<-p.out.finished
+		<-p.err.finished
 		if p.err.text() == "" || p.out.text() != "" {
 			t.Errorf("%s: stdout %q, stderr %q", name, p.out.text(), p.err.text())
 		}

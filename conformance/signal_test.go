@@ -216,12 +216,12 @@ func TestS9(t *testing.T) {
 
 func TestS10(t *testing.T) {
 	t.Parallel()
-	inPlaces(t, "plain pidns", func(t *testing.T, at place) {
+	places, rounds := "plain", 100
+	if soak() || len(peers) > 0 { // in the integration build
+		places, rounds = "plain pidns", 500
+	}
+	inPlaces(t, places, func(t *testing.T, at place) {
 		var group sync.WaitGroup
-		rounds := 100
-		if soak() || len(peers) > 0 { // in the integration build
-			rounds = 500
-		}
 		for range 5 {
 			group.Go(func() {
 				for range rounds / 5 {

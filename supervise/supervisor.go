@@ -151,6 +151,7 @@ func (s *Supervisor) loop(ctx context.Context, gens <-chan Generation, sigs *Sig
 		ticker := time.NewTicker(d)
 		defer ticker.Stop()
 		beat = ticker.C
+		s.onBeat() // a short TimeoutStartSec may be over before the first tick
 	}
 	for s.finished == nil {
 		s.arm(timer)
