@@ -28,6 +28,7 @@ const (
 type Server struct {
 	Addr      string // http://127.0.0.1:port
 	RootToken string
+	CACert    string // a PEM file, of a TLS server; "" = plain HTTP
 
 	options options
 	binary  string
@@ -41,6 +42,7 @@ type Server struct {
 
 type options struct {
 	durable   bool
+	tls       bool
 	pluginDir string
 }
 
@@ -85,6 +87,9 @@ func (s *Server) first() error {
 			return err
 		}
 		s.port, s.Addr = port, "http://127.0.0.1:"+strconv.Itoa(port)
+		if s.options.tls {
+			s.Addr, s.CACert = "https://127.0.0.1:"+strconv.Itoa(port), filepath.Join(s.dir, "vault-ca.pem")
+		}
 		err = s.launch()
 		if err == nil || attempt == 3 || !strings.Contains(s.log(), "address already in use") {
 			return err
@@ -129,6 +134,9 @@ func (s *Server) launch() error {
 	if s.process, err = start(cmd); err != nil {
 		return err
 	}
+	if s.options.tls {
+		s.awaitCA()
+	}
 	if s.client, err = s.newClient(s.RootToken); err != nil {
 		return err
 	}
@@ -140,6 +148,9 @@ func (s *Server) arguments() ([]string, error) {
 		s.RootToken = "root"
 		args := []string{"server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token",
 			"-dev-listen-address=127.0.0.1:" + strconv.Itoa(s.port)}
+		if s.options.tls {
+			args = append(args, "-dev-tls", "-dev-tls-cert-dir="+s.dir)
+		}
 		if s.options.pluginDir != "" {
 			args = append(args, "-dev-plugin-dir="+s.options.pluginDir, "-dev-plugin-init=false")
 		}
@@ -259,6 +270,11 @@ func (s *Server) newClient(token string) (*api.Client, error) {
 		return nil, config.Error
 	}
 	config.Address, config.MaxRetries, config.AgentAddress = s.Addr, 0, ""
+	if s.CACert != "" {
+		if err := config.ConfigureTLS(&api.TLSConfig{CACert: s.CACert}); err != nil {
+			return nil, err
+		}
+	}
 	c, err := api.NewClient(config)
 	if err != nil {
 		return nil, err
