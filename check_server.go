@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (c *checkup) login(ctx context.Context, base *api.Client, l config.Login, e
 		client.SetNamespace(l.Namespace)
 	}
 	if l.Settings["secret_id_response_wrapping_path"] != nil {
-		c.add(doubt, "login", "not tried: the secret id is response-wrapped and check unwraps nothing")
+		c.wrapped(ctx, client, l.Settings)
 		return nil, false
 	}
 	s, err := m.Login(ctx, client)
@@ -101,6 +102,32 @@ func (c *checkup) login(ctx context.Context, base *api.Client, l config.Login, e
 	c.add(fine, "token", "%s", who)
 	client.SetToken(who.token)
 	return client, s.Auth != nil
+}
+
+// wrapped looks a response-wrapped secret id up and leaves it wrapped: it answers
+// once, so the login cannot be tried.
+func (c *checkup) wrapped(ctx context.Context, client *api.Client, settings map[string]any) {
+	file, _ := settings["secret_id_file_path"].(string)
+	token, err := os.ReadFile(file)
+	if err != nil {
+		c.fail("login", statusConfig, fmt.Errorf("read the wrapped secret id: %w", err))
+		return
+	}
+	client.SetToken(strings.TrimSpace(string(token)))
+	s, err := method.Send(ctx, client, http.MethodGet, "sys/wrapping/lookup", nil)
+	if err != nil {
+		c.fail("login", loginStatus(err), fmt.Errorf("look the wrapped secret id up: %w", err))
+		return
+	}
+	var created string
+	if s != nil {
+		created, _ = s.Data["creation_path"].(string)
+	}
+	if want, _ := settings["secret_id_response_wrapping_path"].(string); strings.Trim(created, "/") != strings.Trim(want, "/") {
+		c.fail("login", statusDenied, &method.WrappingError{What: "secret id", Path: file, Created: created, Expected: want})
+		return
+	}
+	c.add(doubt, "login", "not tried: the secret id is response-wrapped as it should be, and check unwraps nothing")
 }
 
 // identity is who a token is.
