@@ -114,10 +114,11 @@ type job struct {
 
 	ownSignals map[syscall.Signal]func() // that envexec itself acts on
 	rules      changeRules
+	refresh    chan struct{} // one slot: a signal asked for it
 }
 
 func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *supervise.Signals) (*job, error) {
-	j := &job{cfg: cfg, env: env, log: log, sigs: sigs}
+	j := &job{cfg: cfg, env: env, log: log, sigs: sigs, refresh: make(chan struct{}, 1)}
 	var vaultErr, programErr error
 	j.vault, vaultErr = newVaultSide(cfg, env, log)
 	p := &parsing{}
@@ -151,9 +152,8 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 		return j.become(ctx)
 	}
 	s, program := newServices(ctx)
-	if err := j.serveStatus(s); err != nil {
-		j.log.Warn("envexec status and envexec reload will not work", "error", err)
-	}
+	j.serveStatus(s)
+	s.start("refresh", j.refreshOnSignal)
 	var (
 		status supervise.Status
 		err    error

@@ -61,20 +61,20 @@ func (j *job) report() any {
 	return r
 }
 
-// serveStatus opens the status socket unless --admin off.
-func (j *job) serveStatus(s *services) error {
+// serveStatus opens the status socket unless --admin off. It is never worth the
+// program's life, nor a moment of its start.
+func (j *job) serveStatus(s *services) {
 	if j.cfg.Admin == "off" {
-		return nil
-	}
-	socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Status: j.report, Logger: j.log})
-	if err != nil {
-		return err
+		return
 	}
 	s.start("status socket", func(ctx context.Context) error {
-		if err := socket.Run(ctx); err != nil {
-			j.log.Warn("envexec status no longer works", "error", err)
+		socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Status: j.report, Logger: j.log})
+		if err == nil {
+			err = socket.Run(ctx)
 		}
-		return nil // never worth the program's life
+		if err != nil {
+			j.log.Warn("envexec status does not work", "error", err)
+		}
+		return nil
 	})
-	return nil
 }
