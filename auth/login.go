@@ -108,11 +108,11 @@ func (l *loop) loginFailed(err error, changed bool) {
 		pause = l.cfg.DeniedInterval + part(time.Minute, l.cfg.random())
 	}
 	l.next = now + pause
-	msg := "login failed"
-	if l.refused {
-		msg = "login denied, waiting for changed credentials"
+	if retry := pause.Round(time.Millisecond); l.refused {
+		l.cfg.Logger.Warn("login denied, waiting for changed credentials", "error", err, "retry_in", retry)
+	} else {
+		l.cfg.Logger.Warn("login failed", "error", err, "retry_in", retry)
 	}
-	l.cfg.Logger.Warn(msg, "error", err, "retry_in", pause.Round(time.Millisecond))
 	if cur := l.current(); l.refused && cur != nil && !cur.dead && cur.end > 0 && !cur.warned {
 		cur.warned = true
 		l.cfg.Logger.Warn("token ends unless a login succeeds", "epoch", cur.token.Epoch, "ends_in", (cur.end - now).Round(time.Second))
