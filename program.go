@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -179,9 +180,35 @@ func orNone(d time.Duration) time.Duration {
 func (j *job) taken(p *parsing) map[syscall.Signal]func() {
 	taken := map[syscall.Signal]func(){}
 	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil && j.vault.store != nil {
-		taken[parse(p, "refresh signal", name, signals.Parse)] = func() { j.vault.store.Refresh() }
+		taken[parse(p, "refresh signal", name, signals.Parse)] = func() {
+			select {
+			case j.refresh <- struct{}{}:
+			default: // one is asked for already
+			}
+		}
 	}
 	return taken
+}
+
+// refreshOnSignal reads the static secrets again whenever the refresh signal came.
+// A service manager is told when it begins and when what changed is in use.
+func (j *job) refreshOnSignal(ctx context.Context) error {
+	for {
+		select {
+		case <-j.refresh:
+		case <-ctx.Done():
+			return nil
+		}
+		var err error
+		if j.program != nil {
+			err = j.program.Reload(ctx, j.vault.store.RefreshAll)
+		} else {
+			err = j.vault.store.RefreshAll(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			j.log.Warn("not every secret could be read again", "error", err)
+		}
+	}
 }
 
 // finish turns the program's end into ours: its status, or its death by a signal

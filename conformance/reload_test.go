@@ -14,7 +14,7 @@ func TestN5(t *testing.T) {
 	t.Parallel()
 	vault := newVault(t)
 	p, socket := notified(t, command{
-		flags: rotating("--reload-signal", "HUP", "--ready", "notify"), env: vault.env(),
+		flags: rotating("--refresh-signal", "HUP", "--ready", "notify"), env: vault.env(),
 		args: program("on=TERM", "{", "exit=0", "}", "env=VALUE", "when=new", "{", "waitfile="+gate(t), "}", "notify=READY=1", "wait"),
 	})
 	p.line("env VALUE=1")

@@ -30,6 +30,8 @@ type entry struct {
 	phase   phase
 	slow    bool          // its last flight was slow
 	wanted  bool          // somebody asked for a fetch beside the schedule; one in flight does not count
+	flights uint64        // numbers its flights
+	landed  uint64        // the last flight that ended in an answer or a refusal
 	stale   int           // reads in a row that found a rotated password unrotated
 	refresh time.Duration // the shortest wish of its readers; 0 = the Store's default
 

@@ -16,14 +16,15 @@ var errCrowded = errors.New("others wait behind a slow request")
 
 // flight is one request for one entry.
 type flight struct {
-	e     *entry
-	lane  lane
-	renew bool
-	tok   *secret.Token
-	lease string // renew only
-	ttl   time.Duration
-	asked time.Duration
-	down  bool // landed
+	e      *entry
+	lane   lane
+	number uint64
+	renew  bool
+	tok    *secret.Token
+	lease  string // renew only
+	ttl    time.Duration
+	asked  time.Duration
+	down   bool // landed
 	// cancel ends the request to make room; nil for a write, which cannot be taken back.
 	cancel context.CancelCauseFunc
 }
@@ -31,7 +32,8 @@ type flight struct {
 // takeOff decides what e needs. s.mu is held.
 func (s *Store) takeOff(e *entry, l lane, now time.Duration) *flight {
 	e.phase = flying
-	f := &flight{e: e, lane: l, tok: s.token, asked: now}
+	e.flights++
+	f := &flight{e: e, number: e.flights, lane: l, tok: s.token, asked: now}
 	if e.renewAt <= now && e.value != nil {
 		f.renew, f.tok, f.lease, f.ttl = true, e.token, e.value.LeaseID, e.lease.ttl
 	} else {
@@ -111,6 +113,7 @@ func (s *Store) fetched(f *flight, sec *secret.Secret, a *answer) func() {
 	if bound(sec) {
 		e.token = f.tok
 	}
+	e.landed = f.number
 	recovered := e.err != nil
 	e.refuse, e.err, e.fetchFails, e.rFails, e.restored = nil, nil, 0, 0, false
 	s.plan.fetched(e, sec, a, f.asked, now)
@@ -213,7 +216,7 @@ func (s *Store) failed(f *flight, err error) func() {
 			return func() { s.log.Warn("write may have been done", "secret", e.req.String(), "error", why.err) }
 		}
 	case refused:
-		e.refuse = why.err
+		e.refuse, e.landed = why.err, f.number
 		e.wake()
 	}
 	pause := s.pause

@@ -70,3 +70,43 @@ func (s *Store) Refresh(keys ...secret.Key) {
 	}
 	s.rearm()
 }
+
+// RefreshAll reads all secrets that have no lease again and returns once each has
+// been read, joined with what was refused. What heals by waiting is waited for
+// until ctx or Run ends; readers have been told of every change by then.
+func (s *Store) RefreshAll(ctx context.Context) error {
+	after := map[*entry]uint64{}
+	s.mu.Lock()
+	for _, e := range s.entries {
+		if e.req.Op != secret.Write && !bound0(e.value) {
+			after[e] = e.flights
+		}
+	}
+	s.mu.Unlock()
+	s.Refresh()
+	var errs []error
+	for e, flights := range after {
+		errs = append(errs, s.awaitFlight(ctx, e, flights))
+	}
+	return errors.Join(errs...)
+}
+
+// awaitFlight returns when a flight of e later than number flights has ended in
+// an answer (nil) or a refusal, or e is gone.
+func (s *Store) awaitFlight(ctx context.Context, e *entry, flights uint64) error {
+	for {
+		s.mu.Lock()
+		over, refuse, wait := e.landed > flights || e.phase == gone, e.refuse, e.waiting()
+		s.mu.Unlock()
+		if over {
+			return refuse
+		}
+		select {
+		case <-wait:
+		case <-s.done:
+			return ErrClosed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -203,3 +203,28 @@ func TestTokenNeverShowsInErrors(t *testing.T) {
 		}
 	})
 }
+
+func TestRefreshAllReturnsWhenAllWasReadAgain(t *testing.T) {
+	failing := 0
+	serve := func(c call) reply {
+		if failing > 0 && c.path == "secret/data/b" {
+			failing--
+			return refusal(http.StatusInternalServerError, "no")
+		}
+		return kv2Answer(1, map[string]any{"k": "v"})
+	}
+	inBubble(t, Config{}, serve, func(w *world) {
+		w.login(1)
+		w.get(read("secret/data/a"))
+		w.get(read("secret/data/b"))
+		w.vault.mu.Lock()
+		failing = 2
+		w.vault.mu.Unlock()
+		if err := w.RefreshAll(w.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if a, b := len(w.vault.seen("secret/data/a")), len(w.vault.seen("secret/data/b")); a != 2 || b != 4 {
+			t.Errorf("a was read %d times, b %d times; want 2 and 4", a, b)
+		}
+	})
+}
