@@ -27,7 +27,7 @@ func (c *checkup) local(cfg *config.Config, env environ.Environ) {
 	j := &job{cfg: cfg, env: env, log: silent()}
 	p := &parsing{}
 	j.ownSignals = j.taken(p)
-	j.rules = newChangeRules(p, cfg)
+	j.rules = newChangeRules(p, cfg, nil)
 	c.fail("program", statusConfig, errors.Join(p.errs...))
 	if len(cfg.Program.Args) > 0 {
 		if _, err := j.newProgram(); err != nil {

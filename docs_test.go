@@ -49,7 +49,7 @@ func flagTable() string {
 			group = f.Group
 			fmt.Fprintf(&b, "\n| %s | |\n|---|---|\n", group)
 		}
-		fmt.Fprintf(&b, "| `%s` | %s |\n", f.Spelling(), strings.ReplaceAll(f.Usage, "|", `\|`))
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.ReplaceAll(f.Spelling(), "|", `\|`), strings.ReplaceAll(f.Usage, "|", `\|`))
 	}
 	return b.String() + "\n"
 }

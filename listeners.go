@@ -110,10 +110,18 @@ func listener(l config.Listener) proxy.Listener {
 	return out
 }
 
+// withToken gives the program our token, if it was asked for.
+func (v *vaultSide) withToken(program environ.Environ) environ.Environ {
+	if t, ok := v.session.Token(); ok && v.cfg.Login.ProgramToken {
+		return program.Set("VAULT_TOKEN", t.ID.Reveal())
+	}
+	return program
+}
+
 // guide points the program at the listener that was made for it.
 func (v *vaultSide) guide(program environ.Environ) environ.Environ {
 	if v == nil || v.proxy == nil {
-		return program
+		return program // its token comes with each generation, see withToken
 	}
 	for i, l := range v.cfg.Listeners {
 		if l.Child {

@@ -14,6 +14,7 @@ import (
 type changeRules struct {
 	program  supervise.Policy
 	byName   map[string]changeRule // variables by name, files by path
+	known    map[string]bool       // everything named, with or without a rule
 	byPrefix []prefixRule          // --from: its variables are known only when it is read
 }
 
@@ -28,9 +29,13 @@ type prefixRule struct {
 	changeRule
 }
 
-func newChangeRules(p *parsing, c *config.Config) changeRules {
-	r := changeRules{byName: map[string]changeRule{}, program: parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy)}
+func newChangeRules(p *parsing, c *config.Config, references []string) changeRules {
+	r := changeRules{byName: map[string]changeRule{}, known: map[string]bool{}, program: parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy)}
+	for _, name := range references {
+		r.known[name] = true
+	}
 	named := func(name string, rule config.ChangeRule) {
+		r.known[name] = true
 		if rule.Policy != "" {
 			r.byName[name] = newChangeRule(p, rule)
 		}
@@ -81,6 +86,9 @@ func (r changeRules) strongest(names []string) changeRule {
 func (r changeRules) of(name string) changeRule {
 	if rule, ok := r.byName[name]; ok {
 		return rule
+	}
+	if r.known[name] {
+		return changeRule{policy: r.program}
 	}
 	for _, rule := range r.byPrefix {
 		if strings.HasPrefix(name, rule.prefix) {

@@ -123,7 +123,7 @@ func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *sup
 	j.vault, vaultErr = newVaultSide(cfg, env, log)
 	p := &parsing{}
 	j.ownSignals = j.taken(p)
-	j.rules = newChangeRules(p, cfg)
+	j.rules = newChangeRules(p, cfg, references(j.vault))
 	if err := errors.Join(p.errs...); err != nil {
 		return nil, misconfigured{err}
 	}
@@ -191,6 +191,10 @@ func (j *job) revoke(ctx context.Context) {
 // to fetch, else those the vault side renders.
 func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 	base := j.vault.guide(inherit(j.cfg.Environment))
+	if err := base.Check(j.cfg.Program.Args...); err != nil {
+		s.fail(misconfigured{err})
+		return
+	}
 	if j.vault == nil {
 		gens <- supervise.Generation{ID: 1, Env: base.List()}
 		return
@@ -206,8 +210,12 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 	s.start("environment", func(ctx context.Context) error {
 		return j.vault.each(ctx, func(g envtemplate.Generation) error {
 			next, err := j.generation(base, g)
-			if err != nil {
+			if err != nil && g.ID == 1 {
 				return err
+			}
+			if err != nil {
+				j.log.Error("the program keeps the secrets it has", "error", err)
+				return nil
 			}
 			select {
 			case gens <- next:
@@ -238,6 +246,7 @@ func (j *job) merge(base environ.Environ, g envtemplate.Generation) (environ.Env
 	if err != nil {
 		return all, err
 	}
+	all = j.vault.withToken(all)
 	if err := all.Check(j.cfg.Program.Args...); err != nil {
 		return all, misconfigured{err}
 	}

@@ -96,7 +96,7 @@ func proxyFunc(address string, inherited environ.Environ) (func(*http.Request) (
 	if address != "" {
 		u, err := url.Parse(address)
 		if err != nil {
-			return nil, fmt.Errorf("VAULT_PROXY_ADDR is not a URL: %q", address)
+			return nil, errors.New("VAULT_PROXY_ADDR is not a URL") // it may hold a password
 		}
 		return http.ProxyURL(u), nil
 	}
@@ -168,7 +168,7 @@ func parseRateLimit(s string) (*rate.Limiter, error) {
 	if err == nil && hasBurst {
 		b, err = strconv.Atoi(burst)
 	}
-	if err != nil || r <= 0 || b < 1 {
+	if err != nil || !(r > 0) || b < 1 {
 		return nil, errors.New("VAULT_RATE_LIMIT is not RATE or RATE:BURST: " + strconv.Quote(s))
 	}
 	return rate.NewLimiter(rate.Limit(r), b), nil

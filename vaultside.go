@@ -185,6 +185,14 @@ func (v *vaultSide) invalid(t secret.Token) {
 	}
 }
 
+// references lists the inherited variables that are references.
+func references(v *vaultSide) []string {
+	if v == nil {
+		return nil
+	}
+	return v.references
+}
+
 // start runs the services.
 func (v *vaultSide) start(s *services) {
 	if v.proxy != nil {
@@ -213,15 +221,28 @@ func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) err
 	if v.renderer == nil {
 		return f(envtemplate.Generation{ID: 1})
 	}
-	var last uint64
+	var rendered, id, login uint64
 	for {
 		select {
 		case g := <-v.renderer.Generations():
+			// Where the program holds our token, a new login is a change like any other.
+			newToken := v.cfg.Login.ProgramToken && g.Epoch != login
+			same := g.ID == rendered && !newToken || id != 0 && v.cfg.Start.Once
+			if g.ID == rendered && newToken {
+				g.Changed = nil
+			}
+			if newToken && id != 0 {
+				g.Changed = append(g.Changed, "VAULT_TOKEN")
+			}
+			rendered, login = g.ID, g.Epoch
+			if !same {
+				id++
+			}
+			g.ID = id
 			v.remember(g)
-			if g.ID == last || last != 0 && v.cfg.Start.Once {
+			if same {
 				continue
 			}
-			last = g.ID
 			if err := f(g); err != nil {
 				return err
 			}
@@ -299,6 +320,9 @@ func (v *vaultSide) login() string {
 
 // unreachable explains why nothing was rendered in time.
 func (v *vaultSide) unreachable(after time.Duration) error {
+	if v.session == nil {
+		return fmt.Errorf("%w within %s at %s", errUnreachable, after, v.client.Address())
+	}
 	cause := v.session.LastError()
 	for _, e := range v.store.Status() {
 		if cause == nil && e.Error != "" {

@@ -276,7 +276,7 @@ func (l *loop) renewDone(o *life, s *api.Secret, err error) {
 	case v == denied:
 		l.cfg.Logger.Info("token cannot be renewed, it will be replaced before its end", "epoch", o.token.Epoch, "error", describe(err))
 	default:
-		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", describe(err), "retry_in", o.renewAt-now)
+		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", describe(err), "retry_in", max(o.renewAt-now, 0))
 	}
 }
 

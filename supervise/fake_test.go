@@ -121,8 +121,9 @@ func play(t *testing.T, adjust func(*Config), body func(*theatre)) {
 		th := &theatre{t: t, host: newFakeHost(), gens: make(chan Generation), result: make(chan outcome, 1)}
 		th.sigs = &Signals{
 			term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal),
-			hup: make(chan syscall.Signal), rest: make(chan syscall.Signal),
+			hup: make(chan syscall.Signal), rest: make(chan syscall.Signal), all: make(chan struct{}),
 		}
+		close(th.sigs.all)
 		cfg := Config{Command: []string{"/bin/sh"}, Signals: th.sigs, host: th.host, tty: fakeTerminal{}}
 		if adjust != nil {
 			adjust(&cfg)
