@@ -31,6 +31,9 @@ func run(args, inherited []string, stdout, stderr io.Writer) int {
 		}
 		return complain(stderr, err)
 	}
+	if err := absolute(cfg); err != nil {
+		return complain(stderr, err)
+	}
 	status, err := dispatch(cfg, env, sigs, stdout, stderr)
 	if err != nil {
 		return complain(stderr, err)
@@ -69,6 +72,12 @@ func runJob(ctx context.Context, cfg *config.Config, env environ.Environ, sigs *
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "problem", w.Error())
 	}
+	if cfg.PIDFile != "" {
+		if err := os.WriteFile(cfg.PIDFile, fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
+			return 0, misconfigured{fmt.Errorf("write the process id: %w", err)}
+		}
+		defer os.Remove(cfg.PIDFile)
+	}
 	j, err := newJob(cfg, env, log, sigs)
 	if err != nil {
 		return 0, err
@@ -84,6 +93,13 @@ func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
 	level, err := telemetry.ParseLevel(cfg.Log.Level)
 	if err != nil {
 		return nil, misconfigured{err}
+	}
+	if cfg.Log.File != "" {
+		file, err := os.OpenFile(cfg.Log.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
+		if err != nil {
+			return nil, misconfigured{fmt.Errorf("open the log file: %w", err)}
+		}
+		stderr = io.MultiWriter(stderr, file) // open as long as we are
 	}
 	log, err := telemetry.NewLogger(stderr, level, cfg.Log.Format)
 	if err != nil {
