@@ -59,6 +59,9 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 		return nil, nil
 	}
 	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), epochs: map[uint64]uint64{}}
+	if cfg.Cache.Persist.Type != "" {
+		log.Warn("cache.persist has no effect yet: what is cached lives in memory only")
+	}
 	if v.client, err = newClient(cfg.Vault, env); err != nil {
 		return nil, misconfigured{err}
 	}

@@ -83,7 +83,7 @@ func secretOptions(c *Config) []option {
 		{name: "refresh", group: g, arg: "[PATH=]DURATION", usage: "re-read static secrets this often (default 5m)", add: func(t string) error { return addRefresh(s, t) }},
 		{name: "refresh-signal", group: g, arg: "SIGNAL", to: &s.RefreshSignal, usage: "re-read them now on this signal", check: func(t string) error { return checkSignal(&s.RefreshSignal, t) }},
 		{name: "ignore-missing", group: g, env: []string{"VAULT_IGNORE_MISSING_SECRETS"}, to: &s.IgnoreMissing, usage: "an absent secret is an empty value and a warning"},
-		{name: "as-file", group: g, arg: "NAME", usage: "deliver NAME as NAME_FILE, a private file", add: func(t string) error { return push(&c.asFile, t, nil) }},
+		{name: "as-file", hidden: true, group: g, arg: "NAME", usage: "deliver NAME as NAME_FILE, a private file", add: func(t string) error { return push(&c.asFile, t, nil) }},
 	}
 }
 
@@ -263,14 +263,14 @@ func generalOptions(c *Config) []option {
 		{name: "admin", group: g, arg: "auto|off|PATH", to: &c.Admin, usage: "status socket (default auto)"},
 		{name: "pid-file", group: g, arg: "FILE", to: &c.PIDFile, usage: "write our process id there"},
 		{name: "exit-after-auth", group: g, to: &c.Start.ExitAfterAuth, usage: "end once the token and files are written"},
-		{name: "reload-signal", group: g, arg: "SIGNAL", to: &c.Start.ReloadSignal, usage: "read the configuration anew on this signal", check: func(t string) error { return checkSignal(&c.Start.ReloadSignal, t) }},
+		{name: "reload-signal", hidden: true, group: g, arg: "SIGNAL", to: &c.Start.ReloadSignal, usage: "read the configuration anew on this signal", check: func(t string) error { return checkSignal(&c.Start.ReloadSignal, t) }},
 		{name: "lenient", group: g, to: &k.Lenient, usage: "doubts about the configuration are warnings"},
 		{name: "offline", group: g, to: &k.Offline, usage: "check: ask no server, open nothing else"},
 		{name: "explain", group: g, to: &k.Explain, usage: "check: every value and where it comes from"},
-		{name: "format", group: g, arg: "FORMAT", noEnv: true, to: &k.Format, usage: "check: text or json; render: env, json, dotenv, github, gitlab"},
-		{name: "show-values", group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
-		{name: "output", short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
-		{name: "yes", short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
+		{name: "format", group: g, arg: "FORMAT", noEnv: true, to: &k.Format, usage: "check, status: text or json"},
+		{name: "show-values", hidden: true, group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
+		{name: "output", hidden: true, short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
+		{name: "yes", hidden: true, short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
 		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
 		{name: "help", short: "h", group: g, noEnv: true, to: new(bool), usage: "print this text"},
 		{name: "version", short: "v", group: g, noEnv: true, to: new(bool), usage: "print the version"},
