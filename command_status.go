@@ -13,7 +13,7 @@ import (
 
 // report is what `envexec status` shows: phases, names, ages and errors, never a value.
 type report struct {
-	Phase      string         `json:"phase"` // of the supervisor: starting, running, stopping, …; "agent" without a program
+	Phase      string         `json:"phase"` // of the supervisor: starting, ready, stopping, …; empty without a program
 	Ready      bool           `json:"ready"` // everything was rendered and, if there is a program, it is ready
 	PID        int            `json:"pid,omitempty"`
 	Generation uint64         `json:"generation"` // of the secrets in use

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"sync"
 )
 
@@ -25,11 +24,11 @@ func newServices(ctx context.Context) (*services, context.Context) {
 	return &services{ctx: own, cancel: cancel, fail: fail}, program
 }
 
-// start runs a service until stop. An error before that ends the program.
-func (s *services) start(name string, run func(context.Context) error) {
+// start runs a service until stop; its name is for the reader of the code. An error before that ends the program.
+func (s *services) start(_ string, run func(context.Context) error) {
 	s.wg.Go(func() {
 		if err := run(s.ctx); err != nil && s.ctx.Err() == nil {
-			s.fail(serviceError{name, err})
+			s.fail(err)
 		}
 	})
 }
@@ -40,15 +39,3 @@ func (s *services) stop() {
 	s.wg.Wait()
 	s.fail(nil)
 }
-
-// serviceError keeps the name for the log; its text is the reader's.
-type serviceError struct {
-	service string
-	err     error
-}
-
-func (e serviceError) Error() string { return e.err.Error() }
-func (e serviceError) Unwrap() error { return e.err }
-
-// String names the service too.
-func (e serviceError) String() string { return fmt.Sprintf("%s: %v", e.service, e.err) }
