@@ -27,7 +27,7 @@ VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres demo test integration conformance bench budget lint fmt fmt-check cross fuzz check clean
+.PHONY: help build vault vault-postgres vault115 demo test integration conformance bench budget lint fmt fmt-check cross fuzz check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,13 +57,18 @@ vault-postgres: bin/plugins/postgresql-database-plugin ## Vault's PostgreSQL plu
 bin/plugins/postgresql-database-plugin: $(VAULT_MODULE)
 	@$(WITH_PROGRESS) "Vault's PostgreSQL plugin" env CGO_ENABLED=0 $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$@ $(PLUGIN_PACKAGE)
 
+vault115: bin/vault115 ## the core of Vault 1.15, whose community edition sends events (5 minutes once)
+
+bin/vault115: testdata/vault115/go.mod testdata/vault115/go.sum testdata/vault115/main.go
+	@$(WITH_PROGRESS) 'the core of Vault 1.15' env CGO_ENABLED=0 $(GO) build -C testdata/vault115 -v -trimpath -buildvcs=false -ldflags '-s -w' -o ../../bin/vault115 .
+
 demo: build vault ## the main job on a real Vault, narrated; ends by itself
 	@$(GO) run -buildvcs=false ./demo
 
 test: vault ## all tests that need no root and no extra package, with a real Vault
 	$(GO) test $(RACE) -timeout 20m ./...
 
-integration: build vault vault-postgres ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
+integration: build vault vault-postgres vault115 ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
 	@sh testdata/parts.sh
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
 	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...

@@ -23,6 +23,7 @@ const (
 	PartVault          = "vault"
 	PartPostgres       = "postgres"
 	PartPostgresPlugin = "vault-postgres"
+	PartEvents         = "vault115"
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails

@@ -41,6 +41,7 @@ type Server struct {
 }
 
 type options struct {
+	binary    string // "" = Binary()
 	durable   bool
 	tls       bool
 	pluginDir string
@@ -56,17 +57,34 @@ func Durable() Option { return func(o *options) { o.durable = true } }
 // Plugins lets the server run the plugin binaries in dir, once registered.
 func Plugins(dir string) Option { return func(o *options) { o.pluginDir = dir } }
 
+// WithEvents runs the core of Vault 1.15 instead, which make vault115 builds: its
+// community edition sends events. It has KV and AppRole only, and is not Durable.
+func WithEvents(t T) Option {
+	t.Helper()
+	root, err := Root()
+	if err != nil {
+		t.Fatalf("find vault115: %v", err)
+	}
+	binary := filepath.Join(root, "bin", "vault115")
+	if !exists(binary) {
+		Missing(t, PartEvents, "run make vault115")
+	}
+	return func(o *options) { o.binary = binary }
+}
+
 // Start runs a Vault of its own for t and ends it with t. Without a Vault
 // binary the test is skipped (see Missing).
 func Start(t T, opts ...Option) *Server {
 	t.Helper()
-	binary, err := Binary()
-	if err != nil {
-		Missing(t, PartVault, err.Error())
-	}
-	s := &Server{binary: binary, dir: t.TempDir()}
+	s := &Server{dir: t.TempDir()}
 	for _, opt := range opts {
 		opt(&s.options)
+	}
+	if s.binary = s.options.binary; s.binary == "" {
+		var err error
+		if s.binary, err = Binary(); err != nil {
+			Missing(t, PartVault, err.Error())
+		}
 	}
 	t.Cleanup(func() { s.halt() })
 	if err := s.first(); err != nil {

@@ -33,3 +33,8 @@ func lock(path string) (unlock func() error, err error) {
 	}
 	return f.Close, nil
 }
+
+// noRoom reports whether the file system, not what we were told, keeps us from writing.
+func noRoom(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
+}

@@ -22,3 +22,8 @@ func lock(path string) (unlock func() error, err error) {
 	}
 	return f.Close, nil
 }
+
+// noRoom reports whether the file system, not what we were told, keeps us from writing.
+func noRoom(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}

@@ -16,8 +16,13 @@ var ErrInUse = errors.New("the sealed cache is in use by another process")
 
 // Config says where the file is and what seals it.
 type Config struct {
-	Path   string // its directory must exist; Path.lock and Path.new are used beside it
-	Keys   KeySource
+	Path string // its directory must exist; Path.lock and Path.new are used beside it
+	Keys KeySource
+	// Owner names whose records these are: the server and the login, say. A file of
+	// another owner is emptied.
+	Owner string
+	// Strict makes a file that is refused an error instead of starting afresh.
+	Strict bool
 	Logger *slog.Logger // nil = no logs
 
 	disk *disk
@@ -32,6 +37,7 @@ type File struct {
 
 	mu      sync.Mutex
 	records map[string][]byte
+	owner   string
 	out     handle // nil: the file must be written anew before anything else
 	box     *box
 	key     Key
@@ -89,27 +95,46 @@ func (f *File) load(keys []Key) error {
 	data, err := readFile(f.cfg.Path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
+		f.owner = f.cfg.Owner
 	case err != nil && !errors.Is(err, errForeign):
 		return err
 	default:
 		if err == nil {
 			err = f.read(data, keys)
 		}
+		if err != nil && f.cfg.Strict {
+			return fmt.Errorf("%q: %w", f.cfg.Path, err)
+		}
 		if err != nil {
-			f.records, f.out, f.box = map[string][]byte{}, nil, nil
+			f.records, f.owner, f.out, f.box = map[string][]byte{}, f.cfg.Owner, nil, nil
 			f.log.Error("sealed cache refused, starting afresh", "path", f.cfg.Path, "error", err)
 		}
+	}
+	if err := f.claim(); err != nil {
+		return err
 	}
 	if f.out != nil && f.key == keys[0] {
 		return nil
 	}
 	if err := errors.Join(f.close(), f.rewrite(keys[0])); err != nil {
-		if len(f.records) == 0 {
+		if len(f.records) == 0 && !noRoom(err) {
 			return err
 		}
-		f.log.Warn("sealed cache cannot be written", "path", f.cfg.Path, "error", err) // what it holds is still good
+		f.log.Warn("sealed cache cannot be written", "path", f.cfg.Path, "error", err) // tried again with each Save
 	}
 	return nil
+}
+
+// claim makes the records this owner's.
+func (f *File) claim() error {
+	if f.owner == f.cfg.Owner {
+		return nil
+	}
+	if len(f.records) > 0 {
+		f.log.Warn("sealed cache is of another server or login, starting afresh", "path", f.cfg.Path)
+	}
+	f.records, f.live, f.owner = map[string][]byte{}, 0, f.cfg.Owner
+	return f.close() // to be written anew
 }
 
 // readFile reads path if it is small enough to be ours.
@@ -141,13 +166,12 @@ func (f *File) read(data []byte, keys []Key) error {
 		if b, err = newBox(head, master); err != nil {
 			return err
 		}
-		records := map[string][]byte{}
-		var done int
-		done, err = b.open(data[headerSize:], func(batch []byte) error { return applyBatch(records, batch) })
+		records, owner, done := map[string][]byte{}, "", 0
+		done, err = b.open(data[headerSize:], func(batch []byte) error { return applyBatch(records, &owner, batch) })
 		if err != nil {
 			continue
 		}
-		f.records, f.box, f.key, f.master, f.pass = records, b, key, master, head.passSalt
+		f.records, f.owner, f.box, f.key, f.master, f.pass = records, owner, b, key, master, head.passSalt
 		f.size, f.live = int64(headerSize+done), liveBytes(records)
 		return f.resume(len(data) - headerSize - done)
 	}
@@ -168,13 +192,16 @@ func (f *File) resume(torn int) error {
 	return nil
 }
 
-func applyBatch(records map[string][]byte, batch []byte) error {
+func applyBatch(records map[string][]byte, owner *string, batch []byte) error {
 	return changes(batch, func(op byte, name string, value []byte) {
-		if op == opDelete {
+		switch op {
+		case opOwner:
+			*owner = name
+		case opDelete:
 			delete(records, name)
-			return
+		default:
+			records[name] = append([]byte{}, value...) // never nil
 		}
-		records[name] = append([]byte{}, value...) // never nil
 	})
 }
 

@@ -24,6 +24,7 @@ const (
 
 	opPut    = 1
 	opDelete = 2
+	opOwner  = 3 // whose all records are
 )
 
 var (
@@ -132,7 +133,7 @@ func changes(batch []byte, each func(op byte, name string, value []byte)) error 
 	for len(batch) > 0 {
 		op := batch[0]
 		name, rest, ok := cut(batch[1:])
-		if !ok || op != opPut && op != opDelete {
+		if !ok || op < opPut || op > opOwner {
 			return errTampered
 		}
 		var value []byte

@@ -59,6 +59,9 @@ func (f *File) writeAll(path string, b *box) (size int64, err error) {
 	}
 	write(b.head.bytes())
 	var batch []byte
+	if f.owner != "" {
+		batch = appendChange(batch, opOwner, f.owner, nil)
+	}
 	flush := func() {
 		if len(batch) > 0 {
 			write(b.seal(batch))
