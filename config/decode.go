@@ -27,16 +27,6 @@ type decoder struct {
 	tokenUse []tokenUse
 }
 
-// fail reports what no file may have. What stands in the stanzas that vault proxy does not
-// read, and so accepts, or that Vault reads only later, is a doubt.
-func (d *decoder) fail(pos Position, key, message, hint string) {
-	if len(d.path) > 0 && slices.Contains([]string{"template", "env_template", "exec", "template_config"}, d.path[0]) || d.here() == "auto_auth.sink.config" {
-		d.doubt(pos, key, message, hint)
-		return
-	}
-	d.report.fail(pos, key, message, hint)
-}
-
 // tokenUse is one mention of use_auto_auth_token, which has two places.
 type tokenUse struct {
 	key string
@@ -170,7 +160,7 @@ func anyValue(n ast.Node, isJSON bool) any {
 func (d *decoder) labelKey(it item, s stanza, seen map[string]Position) {
 	sc, ok := it.scalar()
 	if !ok || sc.kind != token.STRING {
-		d.fail(it.pos, d.key(it.name), "must be a string", "")
+		d.doubt(it.pos, d.key(it.name), "must be a string", "")
 		return
 	}
 	if d.once(it, s.label.name, seen) {
@@ -195,7 +185,7 @@ func (d *decoder) block(it item, bl block) {
 	}
 	bodies, ok := it.bodies()
 	if !ok {
-		d.fail(it.pos, d.key(bl.name), "must be a block", fmt.Sprintf("write %s { … }", bl.name))
+		d.doubt(it.pos, d.key(bl.name), "must be a block", fmt.Sprintf("write %s { … }", bl.name))
 		return
 	}
 	for i, b := range bodies {

@@ -8,20 +8,13 @@ import (
 	"testing"
 
 	"github.com/envexec/envexec/environ"
-	"github.com/envexec/envexec/internal/vaulttest"
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
 // Whatever file the real vault agent or vault proxy accepts, check --offline --lenient
 // accepts too. The cases of single keys are left out: there we accept everything.
 func TestAcceptsWhatVaultAccepts(t *testing.T) {
-	vault, err := vaulttest.Binary()
-	if err != nil {
-		vaulttest.Missing(t, vaulttest.PartVault, err.Error())
-	}
-	if vault, err = filepath.Abs(vault); err != nil {
-		t.Fatal(err)
-	}
+	vault := vaultBinary(t)
 	dir := t.TempDir()
 	for _, path := range []string{"testdata/files.txtar", "testdata/mistakes.txtar"} {
 		archive, err := txtar.ParseFile(path)

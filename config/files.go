@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -62,7 +63,7 @@ func newDecoder(env environ.Environ) *decoder {
 // readFiles decodes every file into c, later ones over earlier ones.
 func (d *decoder) readFiles(c *Config, files []string) {
 	for _, file := range files {
-		src, err := os.ReadFile(file)
+		src, err := readAll(file)
 		if err != nil {
 			d.fail(Position{File: file}, "", reason(err), "")
 			continue
@@ -74,6 +75,16 @@ func (d *decoder) readFiles(c *Config, files []string) {
 			*give.to, d.origins[give.to] = *give.from, at
 		}
 	}
+}
+
+// readAll reads one byte more than a configuration may have, whatever file is.
+func readAll(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, maxFileSize+1))
 }
 
 func (d *decoder) readFile(c *Config, file string, src []byte) {

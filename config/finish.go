@@ -13,6 +13,9 @@ import (
 // one key.
 func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 	for _, f := range fromFiles.Environment.Files {
+		if c.Check.Offline {
+			break
+		}
 		// Env files named in a file come before those of flags, which are merged already.
 		l := layers{report: &d.report, files: map[string]string{}}
 		fromFile := l.mergeEnvFile(environ.Environ{}, f)
@@ -56,7 +59,8 @@ func finishVault(d *decoder, c *Config) {
 	}
 	for name := range v.Headers {
 		if strings.HasPrefix(strings.ToLower(name), "x-vault-") {
-			d.failSource(d.origins[&v.Headers], fmt.Sprintf("%s: headers that begin with X-Vault- are Vault's own", name), "")
+			d.doubtSource(d.origins[&v.Headers], "vault.headers", fmt.Sprintf("%s: headers that begin with X-Vault- are Vault's own", name), "")
+			delete(v.Headers, name)
 		}
 	}
 	if d.origins[&v.NumRetries] == "" || strings.Contains(d.origins[&v.NumRetries], "VAULT_MAX_RETRIES") {

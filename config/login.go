@@ -106,6 +106,9 @@ func (h chooser) mergeFlags(login *Login) {
 		login.Settings[k] = v
 	}
 	if h.line.has("role") {
+		if login.Settings == nil {
+			login.Settings = map[string]any{}
+		}
 		login.Settings["role"] = h.l.role
 	}
 }
@@ -223,8 +226,13 @@ func (h chooser) tokenHelper(login *Login) {
 		home, _ = h.env.Get("USERPROFILE")
 	}
 	file := filepath.Join(home, ".vault-token")
-	if _, err := os.Stat(file); home == "" || err != nil {
+	if home == "" {
 		return
+	}
+	if !h.c.Check.Offline { // else nobody looks: it may be there
+		if _, err := os.Stat(file); err != nil {
+			return
+		}
 	}
 	login.Method, login.TokenFile, login.Source = "token", file, "~/.vault-token"
 }

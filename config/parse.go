@@ -1,7 +1,6 @@
 package config
 
 import (
-	"os"
 	"slices"
 
 	"github.com/envexec/envexec/environ"
@@ -89,7 +88,7 @@ func (l *layers) readEnvFiles(line commandLine, opts []option, c *Config) {
 }
 
 func (l *layers) mergeEnvFile(env environ.Environ, file string) environ.Environ {
-	src, err := os.ReadFile(file)
+	src, err := readAll(file)
 	if err != nil {
 		l.report.fail(Position{File: file}, "", reason(err), "")
 		return env

@@ -5,8 +5,9 @@ import (
 	"fmt"
 )
 
-// report gathers what is wrong. A doubt is what Vault itself lets pass in silence: an
-// error here, a warning under --lenient.
+// report gathers what is wrong. A doubt is what Vault's agent or proxy may let pass in
+// silence, and that is nearly everything: proxy does not read the agent's stanzas, both do
+// not read ours. It is an error here, a warning under --lenient.
 type report struct {
 	lenient  bool
 	problems []Problem
@@ -22,11 +23,7 @@ func (r *report) warn(pos Position, key, message, hint string) {
 }
 
 func (r *report) doubt(pos Position, key, message, hint string) {
-	if r.lenient {
-		r.warn(pos, key, message, hint)
-		return
-	}
-	r.fail(pos, key, message, hint)
+	r.doubtProblem(Problem{Pos: pos, Key: key, Message: message, Hint: hint})
 }
 
 func (r *report) noEffect(pos Position, key, why string) {
@@ -39,7 +36,10 @@ func (r *report) failSource(source, message, hint string) {
 
 // doubtSource is doubt about something that is not a place in a file.
 func (r *report) doubtSource(source, key, message, hint string) {
-	p := Problem{Source: source, Key: key, Message: message, Hint: hint}
+	r.doubtProblem(Problem{Source: source, Key: key, Message: message, Hint: hint})
+}
+
+func (r *report) doubtProblem(p Problem) {
 	if r.lenient {
 		r.warnings = append(r.warnings, p)
 		return

@@ -54,10 +54,12 @@ var skeletons = map[string]string{
 
 // inSkeleton puts one key into its stanza's skeleton; what the skeleton already says of
 // that key makes way.
-func inSkeleton(path, name, value string) string {
-	place := skeletons[path]
+func inSkeleton(path, name, value string) string { return fill(skeletons[path], path, name, value) }
+
+func fill(skeleton, path, name, value string) string {
+	place := skeleton
 	for _, other := range []string{"contents = \"c\"", "destination = \"d\"", "command = [\"app\"]", "secret = \"kv/a#b\"", "policy = \"signal\"",
-		"address = \"127.0.0.1:1\"", "address = \"tcp://:80\"", "path = \"t\"", "path = \"p\"", "tls_disable = true"} {
+		"address = \"s\"", "path = \"s\"", "token_file_path = \"t\"", "address = \"127.0.0.1:1\"", "address = \"tcp://:80\"", "path = \"t\"", "path = \"p\"", "tls_disable = true"} {
 		key, _, _ := strings.Cut(other, " ")
 		replaces := key == name || key == "contents" && name == "source" || key == "secret" && (name == "source" || name == "value")
 		if replaces {
@@ -65,7 +67,7 @@ func inSkeleton(path, name, value string) string {
 		}
 	}
 	if !strings.Contains(place, "%s") {
-		place = skeletons[path]
+		place = skeleton
 	}
 	extra := map[string]string{
 		"auto_auth.sink dh_type": "dh_path = \"k\"", "auto_auth.sink dh_path": "dh_type = \"curve25519\"",

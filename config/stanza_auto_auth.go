@@ -24,7 +24,7 @@ func autoAuthStanza(c *Config) stanza {
 		},
 		done: func(d *decoder, b body) {
 			if l.Method == "" {
-				d.fail(b.pos, d.key("method"), "missing", `write method "approle" { … }`)
+				d.doubt(b.pos, d.key("method"), "missing", `write method "approle" { … }`)
 			}
 			l.Source = "auto_auth in " + b.pos.String()
 			checkWrapping(d, b, c)
@@ -39,9 +39,9 @@ func checkWrapping(d *decoder, b body, c *Config) {
 	}
 	switch {
 	case len(c.Sinks) != 1:
-		d.fail(b.pos, d.key("method.wrap_ttl"), fmt.Sprintf("needs exactly one sink, there are %d", len(c.Sinks)), "")
+		d.doubt(b.pos, d.key("method.wrap_ttl"), fmt.Sprintf("needs exactly one sink, there are %d", len(c.Sinks)), "")
 	case c.Sinks[0].WrapTTL > 0:
-		d.fail(c.Sinks[0].Pos, d.key("sink.wrap_ttl"), "cannot be used with method.wrap_ttl", "remove one of them")
+		d.doubt(c.Sinks[0].Pos, d.key("sink.wrap_ttl"), "cannot be used with method.wrap_ttl", "remove one of them")
 	}
 }
 
@@ -75,7 +75,7 @@ func methodStanza(l *Login) stanza {
 				l.MinBackoff = l.MaxBackoff
 			}
 			if l.Settings == nil && l.Method != "cert" {
-				d.fail(b.pos, d.key("config"), "missing", "write config { … }")
+				d.doubt(b.pos, d.key("config"), "missing", "write config { … }")
 			} else {
 				if l.Method == "approle" {
 					idsFromVariables(&d.report, d.env, l.Settings)
@@ -132,9 +132,9 @@ func checkSink(d *decoder, b body, s Sink) {
 		d.doubt(b.pos, d.key("config.path"), "missing", "")
 	}
 	if s.DHType == "" && s.DHPath != "" || s.DHType != "" && s.DHPath == "" {
-		d.fail(b.pos, d.key("dh_path"), "dh_type and dh_path must be given together", "")
+		d.doubt(b.pos, d.key("dh_path"), "dh_type and dh_path must be given together", "")
 	}
 	if s.DHType == "" && (s.DeriveKey || s.AAD != "") {
-		d.fail(b.pos, d.key("dh_type"), "aad and derive_key need it", "")
+		d.doubt(b.pos, d.key("dh_type"), "aad and derive_key need it", "")
 	}
 }

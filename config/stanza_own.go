@@ -42,7 +42,7 @@ func changeRuleBlock(r *ChangeRule) block {
 			{name: "hook", to: &r.Hook, doc: "for policy hook: program and arguments", example: `["/app/reload"]`},
 		}, done: func(d *decoder, b body) {
 			if r.Policy == "" {
-				d.fail(b.pos, d.key("policy"), "missing", choose("", policies))
+				d.doubt(b.pos, d.key("policy"), "missing", choose("", policies))
 			}
 		}}
 	}}
@@ -70,12 +70,12 @@ func envStanza(c *Config) stanza {
 			v.Pos = b.pos
 			switch {
 			case v.Name == "":
-				d.fail(b.pos, "env", "missing name", `write env "NAME" { … }`)
+				d.doubt(b.pos, "env", "missing name", `write env "NAME" { … }`)
 			case (secret == "") == (value == ""):
-				d.fail(b.pos, d.key("secret"), "one of secret and value must be given", "")
+				d.doubt(b.pos, d.key("secret"), "one of secret and value must be given", "")
 			default:
 				if err := v.refer(secret + strings.ReplaceAll(value, "$${", "${")); err != nil {
-					d.fail(b.pos, d.key("secret"), err.Error(), "")
+					d.doubt(b.pos, d.key("secret"), err.Error(), "")
 				}
 			}
 			c.Secrets.Variables = append(c.Secrets.Variables, v)
@@ -100,7 +100,7 @@ func fromStanza(c *Config) stanza {
 		done: func(d *decoder, b body) {
 			f.Pos = b.pos
 			if f.Path = strings.Trim(f.Path, "/"); f.Path == "" {
-				d.fail(b.pos, "from", "missing path", `write from "secret/app" { }`)
+				d.doubt(b.pos, "from", "missing path", `write from "secret/app" { }`)
 			}
 			c.Secrets.From = append(c.Secrets.From, f)
 		},
@@ -128,14 +128,14 @@ func fileStanza(c *Config) stanza {
 			f.Pos = b.pos
 			switch {
 			case f.Destination == "":
-				d.fail(b.pos, "file", "missing destination", `write file "/run/app/cert.pem" { … }`)
+				d.doubt(b.pos, "file", "missing destination", `write file "/run/app/cert.pem" { … }`)
 			case (secret == "") == (source == ""):
-				d.fail(b.pos, d.key("secret"), "one of secret and source must be given", "")
+				d.doubt(b.pos, d.key("secret"), "one of secret and source must be given", "")
 			case source != "":
 				f.Source = source
 			default:
 				if r, err := parseReference(secret); err != nil {
-					d.fail(b.pos, d.key("secret"), err.Error(), "")
+					d.doubt(b.pos, d.key("secret"), err.Error(), "")
 				} else {
 					f.Reference, f.Path, f.Key, f.Version = strings.TrimPrefix(secret, "vault:"), r.path, r.key, r.version
 				}
@@ -181,7 +181,7 @@ func each[T any](d *decoder, it item, list []string, read func(string) (T, error
 	for _, text := range list {
 		v, err := read(text)
 		if err != nil {
-			d.fail(it.pos, d.key(it.name), err.Error(), "")
+			d.doubt(it.pos, d.key(it.name), err.Error(), "")
 			continue
 		}
 		all = append(all, v)

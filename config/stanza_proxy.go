@@ -30,7 +30,7 @@ func useAutoAuthKey(a *APIProxy) key {
 		force := strings.EqualFold(s.text, "force")
 		use, err := parseBool(s.text)
 		if !ok || err != nil && !force {
-			d.fail(it.pos, d.key(it.name), `must be true, false or "force"`, "")
+			d.doubt(it.pos, d.key(it.name), `must be true, false or "force"`, "")
 			return
 		}
 		a.UseAutoAuthToken, a.ForceAutoAuthToken = use || force, force
@@ -99,7 +99,7 @@ func persistStanza(h *Cache) stanza {
 			names := map[string]string{"file": "key_file", "credential": "credential", "passphrase": "passphrase_env"}
 			switch {
 			case p.Type == "":
-				d.fail(b.pos, d.key("type"), "missing", choose("", persistTypes))
+				d.doubt(b.pos, d.key("type"), "missing", choose("", persistTypes))
 			case p.Path == "":
 				d.doubt(b.pos, d.key("path"), "missing", "")
 			case names[p.Type] != "" && needs[p.Type] == "":
@@ -184,7 +184,7 @@ func addInert(s *stanza) {
 
 func checkListener(d *decoder, b body, l *Listener) {
 	if l.Type == "" {
-		d.fail(b.pos, d.key("type"), "missing", `write listener "tcp" { … } or listener "unix" { … }`)
+		d.doubt(b.pos, d.key("type"), "missing", `write listener "tcp" { … } or listener "unix" { … }`)
 		return
 	}
 	if l.Address == "" {

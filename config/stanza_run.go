@@ -54,7 +54,7 @@ func readyStanza(c *Config) stanza {
 		},
 		done: func(d *decoder, b body) {
 			if err := checkReady(*r); err != nil {
-				d.fail(b.pos, d.key("type"), err.Error(), "")
+				d.doubt(b.pos, d.key("type"), err.Error(), "")
 			}
 		},
 	}
@@ -75,7 +75,7 @@ func listenStanza(c *Config) stanza {
 		done: func(d *decoder, b body) {
 			s.Pos = b.pos
 			if err := socketAddress(&s, address); err != nil {
-				d.fail(b.pos, d.key("address"), err.Error(), "")
+				d.doubt(b.pos, d.key("address"), err.Error(), "")
 				return
 			}
 			c.Sockets = append(c.Sockets, s)

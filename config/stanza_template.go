@@ -105,7 +105,7 @@ func readWait(d *decoder, it item, shortest, longest *time.Duration) {
 		}
 	}
 	if err != nil || len(parts) == 0 {
-		d.fail(it.pos, d.key("wait"), "must be \"min:max\" in durations", "")
+		d.doubt(it.pos, d.key("wait"), "must be \"min:max\" in durations", "")
 		return
 	}
 	if *longest == 0 {
@@ -158,7 +158,7 @@ func envTemplateStanza(c *Config) stanza {
 		done: func(d *decoder, b body) {
 			t.Pos = b.pos
 			if t.Name == "" {
-				d.fail(b.pos, d.key("")+"NAME", "missing", `write env_template "NAME" { … }`)
+				d.doubt(b.pos, d.key("")+"NAME", "missing", `write env_template "NAME" { … }`)
 			}
 			checkContents(d, b, t.Source, t.Contents)
 			c.Secrets.EnvTemplates = append(c.Secrets.EnvTemplates, t)
@@ -166,7 +166,7 @@ func envTemplateStanza(c *Config) stanza {
 	}
 	for _, name := range []string{"backup", "command", "command_timeout", "create_dest_dirs", "destination", "exec", "perms", "user", "uid", "group", "gid", "wait", "sandbox_path"} {
 		s.keys = append(s.keys, key{name: name, to: new(string), read: func(d *decoder, it item) {
-			d.fail(it.pos, d.key(it.name), "not allowed here: a variable is no file", "use a template stanza")
+			d.doubt(it.pos, d.key(it.name), "not allowed here: a variable is no file", "use a template stanza")
 		}})
 	}
 	return s
@@ -187,7 +187,7 @@ func execStanza(c *Config) stanza {
 				case "never":
 					c.execPolicy = "none"
 				default:
-					d.fail(it.pos, d.key(it.name), oneOf(s.text, "always", "never").Error(), "")
+					d.doubt(it.pos, d.key(it.name), oneOf(s.text, "always", "never").Error(), "")
 				}
 			}},
 			{name: "restart_stop_signal", to: &c.execSignal, doc: "signal that asks the program to stop; empty = only KILL, after the stop timeout", example: `"SIGTERM"`, check: func(s string) error { return checkSignal(&c.execSignal, s) }},
@@ -197,7 +197,7 @@ func execStanza(c *Config) stanza {
 		done: func(d *decoder, b body) {
 			p.Pos, p.FromFile = b.pos, true
 			if len(p.Args) == 0 {
-				d.fail(b.pos, d.key("command"), "missing", `write command = ["/app/server"]`)
+				d.doubt(b.pos, d.key("command"), "missing", `write command = ["/app/server"]`)
 			}
 		},
 	}

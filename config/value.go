@@ -18,7 +18,7 @@ func (d *decoder) value(it item, k key) {
 		return
 	}
 	if len(it.labels) > 0 {
-		d.fail(it.pos, d.key(k.name), "takes no label", fmt.Sprintf("write %s = …", k.name))
+		d.doubt(it.pos, d.key(k.name), "takes no label", fmt.Sprintf("write %s = …", k.name))
 		return
 	}
 	if k.read != nil {
@@ -54,7 +54,7 @@ func (d *decoder) value(it item, k key) {
 	}
 	before := format(k.to)
 	if err := assign(k.to, text); err != nil {
-		d.fail(it.pos, d.key(k.name), err.Error(), "")
+		d.doubt(it.pos, d.key(k.name), err.Error(), "")
 		return
 	}
 	if k.check != nil {
@@ -75,7 +75,7 @@ func (d *decoder) value(it item, k key) {
 func (d *decoder) text(it item, k key) (string, bool) {
 	s, ok := it.scalar()
 	if !ok {
-		d.fail(it.pos, d.key(k.name), "must be "+kindOf(k), "")
+		d.doubt(it.pos, d.key(k.name), "must be "+kindOf(k), "")
 		return "", false
 	}
 	if s.null {
@@ -93,8 +93,8 @@ func (d *decoder) text(it item, k key) (string, bool) {
 		fits = s.kind == token.NUMBER || s.kind == token.FLOAT || s.kind == token.STRING
 	case *time.Duration:
 		fits = s.kind == token.NUMBER || s.kind == token.STRING || s.kind == token.FLOAT
-		if s.kind == token.FLOAT {
-			s.text += "s"
+		if f, err := strconv.ParseFloat(s.text, 64); s.kind == token.FLOAT && err == nil {
+			s.text = strconv.FormatFloat(f, 'f', -1, 64) + "s"
 		}
 	case *uint32:
 		fits = s.kind == token.NUMBER || s.kind == token.STRING
@@ -103,7 +103,7 @@ func (d *decoder) text(it item, k key) (string, bool) {
 		}
 	}
 	if !fits {
-		d.fail(it.pos, d.key(k.name), fmt.Sprintf("must be %s, not %s", kindOf(k), strings.ToLower(s.kind.String())), "")
+		d.doubt(it.pos, d.key(k.name), fmt.Sprintf("must be %s, not %s", kindOf(k), strings.ToLower(s.kind.String())), "")
 	}
 	return s.text, fits
 }
@@ -138,7 +138,7 @@ func kindOf(k key) string {
 func (d *decoder) strings(it item, k key) ([]string, bool) {
 	if s, ok := it.scalar(); ok {
 		if s.kind != token.STRING {
-			d.fail(it.pos, d.key(k.name), "must be "+kindOf(k), "")
+			d.doubt(it.pos, d.key(k.name), "must be "+kindOf(k), "")
 			return nil, false
 		}
 		if k.weak {
@@ -148,14 +148,14 @@ func (d *decoder) strings(it item, k key) ([]string, bool) {
 	}
 	list, ok := it.val.(*ast.ListType)
 	if !ok {
-		d.fail(it.pos, d.key(k.name), "must be "+kindOf(k), "")
+		d.doubt(it.pos, d.key(k.name), "must be "+kindOf(k), "")
 		return nil, false
 	}
 	values := []string{}
 	for _, e := range list.List {
 		lit, ok := e.(*ast.LiteralType)
 		if !ok {
-			d.fail(position(it.pos.File, e.Pos()), d.key(k.name), "must hold strings only", "")
+			d.doubt(position(it.pos.File, e.Pos()), d.key(k.name), "must hold strings only", "")
 			return nil, false
 		}
 		values = append(values, literal(lit).text)
@@ -171,14 +171,14 @@ func (d *decoder) strings(it item, k key) ([]string, bool) {
 func (d *decoder) stringMap(it item, k key, m *map[string]string) {
 	bodies, ok := it.bodies()
 	if !ok || len(bodies) != 1 {
-		d.fail(it.pos, d.key(k.name), "must be "+kindOf(k), "")
+		d.doubt(it.pos, d.key(k.name), "must be "+kindOf(k), "")
 		return
 	}
 	*m = map[string]string{}
 	for _, e := range bodies[0].items {
 		s, ok := e.scalar()
 		if !ok {
-			d.fail(e.pos, d.key(k.name+"."+e.name), "must be a string", "")
+			d.doubt(e.pos, d.key(k.name+"."+e.name), "must be a string", "")
 			continue
 		}
 		(*m)[e.name] = s.text

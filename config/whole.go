@@ -38,7 +38,7 @@ func checkNames(d *decoder, c *Config) {
 		switch {
 		case k.name == "":
 		case dup:
-			d.problems = append(d.problems, Problem{Pos: k.pos, Source: k.by, Message: fmt.Sprintf("%s %s is already set by %s", k.what, k.name, first)})
+			d.doubtProblem(Problem{Pos: k.pos, Source: k.by, Message: fmt.Sprintf("%s %s is already set by %s", k.what, k.name, first)})
 		default:
 			taken[id] = cmp.Or(k.pos.String(), k.by)
 		}
