@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -193,21 +194,35 @@ func (j *job) taken(p *parsing) map[syscall.Signal]func() {
 // refreshOnSignal reads the static secrets again whenever the refresh signal came.
 // A service manager is told when it begins and when what changed is in use.
 func (j *job) refreshOnSignal(ctx context.Context) error {
+	var applying sync.WaitGroup
+	defer applying.Wait()
 	for {
 		select {
 		case <-j.refresh:
 		case <-ctx.Done():
 			return nil
 		}
-		var err error
-		if j.program != nil {
-			err = j.program.Reload(ctx, j.vault.store.RefreshAll)
-		} else {
-			err = j.vault.store.RefreshAll(ctx)
-		}
-		if err != nil && ctx.Err() == nil {
-			j.log.Warn("not every secret could be read again", "error", err)
-		}
+		// The next signal does not wait until this one's change is in use: a burst is one change.
+		read := make(chan struct{})
+		applying.Go(func() {
+			j.reread(ctx, func(ctx context.Context) error {
+				defer close(read)
+				return j.vault.store.RefreshAll(ctx)
+			})
+		})
+		<-read
+	}
+}
+
+func (j *job) reread(ctx context.Context, refresh func(context.Context) error) {
+	var err error
+	if j.program != nil {
+		err = j.program.Reload(ctx, refresh)
+	} else {
+		err = refresh(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		j.log.Warn("not every secret could be read again", "error", err)
 	}
 }
 

@@ -174,23 +174,25 @@ func TestS21(t *testing.T) {
 }
 
 // gatePath is the file that opens a waiting program of this test.
-func gatePath(t testing.TB) string {
-	return filepath.Join(scratch, "gates", strings.ReplaceAll(t.Name(), "/", "-"))
+func gatePath(t testing.TB, names ...string) string {
+	name := strings.Join(append([]string{t.Name()}, names...), "-")
+	return filepath.Join(scratch, "gates", strings.ReplaceAll(name, "/", "-"))
 }
 
-// gate names a file that does not exist until open.
-func gate(t testing.TB) string {
+// gate names a file that does not exist until open; a test with several names each.
+func gate(t testing.TB, names ...string) string {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(gatePath(t)), 0o777); err != nil {
+	path := gatePath(t, names...)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	_ = os.Remove(gatePath(t))
-	return gatePath(t)
+	_ = os.Remove(path)
+	return path
 }
 
-func open(t testing.TB) {
+func open(t testing.TB, names ...string) {
 	t.Helper()
-	write(t, gatePath(t), "", 0o644)
+	write(t, gatePath(t, names...), "", 0o644)
 }
 
 // leaveLeftovers is the flag under which what the program leaves behind is not ended.

@@ -17,7 +17,8 @@ import (
 // and one KV version 2 secret whose values the test sets. Races need its speed; the real one is used elsewhere.
 type scripted struct {
 	addr   string
-	served atomic.Int64
+	served atomic.Int64 // requests of every kind
+	looked atomic.Int64 // reads of the secret
 
 	mu       sync.Mutex
 	version  int
@@ -52,6 +53,9 @@ func (v *scripted) handle(f func(http.ResponseWriter, *http.Request) bool) {
 	v.override = f
 }
 
+// reads counts the reads of the secret so far.
+func (v *scripted) reads() int { return int(v.looked.Load()) }
+
 // requests counts what was asked so far.
 func (v *scripted) requests() int { return int(v.served.Load()) }
 
@@ -66,6 +70,7 @@ func (v *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var data any
 	switch path := strings.TrimPrefix(r.URL.Path, "/v1/"); {
 	case strings.HasPrefix(path, "secret/data/"):
+		v.looked.Add(1)
 		v.mu.Lock()
 		values := map[string]string{}
 		for key, value := range v.values {

@@ -216,29 +216,39 @@ func TestZ11(t *testing.T) {
 	})
 }
 
+// Z12 has two sides: with a grace longer than the test's patience the leftover is waited for, with a short one killed.
 func TestZ12(t *testing.T) {
 	t.Parallel()
 	inPlaces(t, "plain pidns", func(t *testing.T, at place) {
-		p := start(t, command{
-			place: at, flags: []string{"--stop-grace", "1s"},
-			args: program("spawn=daemon", "{", "trap=TERM", "say=daemon", "wait", "}", "waitfile="+gate(t), "exit=3"),
-		})
-		p.line("daemon")
-		pids := p.survivors()
+		begin := func(grace string) (*process, []int) {
+			p := start(t, command{
+				place: at, flags: []string{"--stop-grace", grace},
+				args: program("spawn=daemon", "{", "on=TERM", "{", "say=told", "waitfile="+gate(t, "daemon"), "say=done", "exit=0", "}", "say=daemon", "wait", "}",
+					"waitfile="+gate(t), "exit=3"),
+			})
+			p.line("daemon")
+			return p, p.survivors()
+		}
+		patient, _ := begin("1h")
+		hasty, pids := begin("200ms")
 		open(t)
-		p.line("signal TERM")
-		began := time.Now()
-		if got := p.wait(); got != (ending{code: 3}) {
-			t.Errorf("W ended with %v, want 3", got)
+		patient.line("told")
+		hasty.line("told")
+		expectEnd(t, hasty, 3)
+		if n := hasty.out.count("done"); n != 0 {
+			t.Error("the leftover ended by itself, want it killed")
 		}
-		if took := time.Since(began); took < 800*time.Millisecond || took > 2*time.Second {
-			t.Errorf("KILL %v after TERM, want the grace of 1s", took)
-		}
-		if left := p.survivors(); len(left) != 0 {
+		if left := hasty.survivors(); len(left) != 0 {
 			t.Errorf("%d of %d processes are left", len(left), len(pids))
 		}
 		if slices.ContainsFunc(pids, func(pid int) bool { return stateOf(pid) == "Z" }) {
 			t.Error("a zombie is left")
 		}
+		if !patient.running() {
+			t.Error("W did not wait for the leftover")
+		}
+		open(t, "daemon")
+		patient.line("done")
+		expectEnd(t, patient, 3)
 	})
 }

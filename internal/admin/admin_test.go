@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,8 +46,9 @@ func TestStatusIsFoundWithoutAPid(t *testing.T) {
 		t.Fatalf("status = %s, %v", got, err)
 	}
 	pids, err := running(dir)
-	if err != nil || len(pids) != 1 || pids[0] != os.Getpid() {
-		t.Fatalf("running = %v, %v", pids, err)
+	// The machine may run others: abstract sockets belong to the network namespace.
+	if err != nil || !slices.Contains(pids, os.Getpid()) {
+		t.Fatalf("running = %v, %v; want %d among them", pids, err, os.Getpid())
 	}
 }
 
