@@ -23,11 +23,12 @@ export ENVEXEC_TEST_REQUIRE
 VAULT_PACKAGE  := github.com/hashicorp/vault
 PLUGIN_PACKAGE := github.com/hashicorp/vault/plugins/database/postgresql/postgresql-database-plugin
 VAULT_MODULE   := testdata/vault/go.mod testdata/vault/go.sum
+PLUGIN_BUILD   := env CGO_ENABLED=0 $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w'
 VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres vault115 demo test integration conformance bench budget lint fmt fmt-check cross fuzz check clean
+.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench budget lint fmt fmt-check cross fuzz check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +56,12 @@ endif
 vault-postgres: bin/plugins/postgresql-database-plugin ## Vault's PostgreSQL plugin, which a minimal Vault lacks
 
 bin/plugins/postgresql-database-plugin: $(VAULT_MODULE)
-	@$(WITH_PROGRESS) "Vault's PostgreSQL plugin" env CGO_ENABLED=0 $(GO) build -C testdata/vault -v -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$@ $(PLUGIN_PACKAGE)
+	@$(WITH_PROGRESS) "Vault's PostgreSQL plugin" $(PLUGIN_BUILD) -o ../../$@ $(PLUGIN_PACKAGE)
+
+vault-auth: bin/plugins/authplugins ## Vault's own login plugins in one program, which a minimal Vault lacks (3 minutes once)
+
+bin/plugins/authplugins: $(VAULT_MODULE) testdata/vault/authplugins/main.go
+	@$(WITH_PROGRESS) "Vault's login plugins (about 3 minutes on 2 cores, once)" $(PLUGIN_BUILD) -o ../../$@ ./authplugins
 
 vault115: bin/vault115 ## the core of Vault 1.15, whose community edition sends events (5 minutes once)
 
@@ -68,10 +74,11 @@ demo: build vault ## the main job on a real Vault, narrated; ends by itself
 test: vault ## all tests that need no root and no extra package, with a real Vault
 	$(GO) test $(RACE) -timeout 20m ./...
 
-integration: build vault vault-postgres vault115 ## the other real parts: PostgreSQL, Docker, systemd, terminals; says what it skips
+integration: build vault vault-postgres vault-auth vault115 ## the other real parts: PostgreSQL, LDAP, Kerberos, Docker, systemd, terminals; says what it skips
 	@sh testdata/parts.sh
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
 	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...
+	$(GO) test -count=1 -tags integration -timeout 20m -run Plugins ./auth
 
 conformance: build ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
 	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/...

@@ -117,32 +117,23 @@ userPassword: pass word
 	return url
 }
 
-// TestLDAPPlugin: Vault's plugin against a real slapd.
-func TestLDAPPlugin(t *testing.T) {
+// ldapPlugin asks a real slapd.
+func ldapPlugin(t *testing.T, v *vaulttest.Server, _ *cloud) {
 	url := directory(t)
-	v := plugged(t, "ldap", "ldap")
 	v.Write(t, "auth/ldap/config", map[string]any{"url": url, "userdn": "dc=test", "userattr": "cn", "groupdn": "dc=test", "binddn": "cn=admin,dc=test", "bindpass": "admin"})
 	v.Write(t, "auth/ldap/users/grace", map[string]any{"policies": "app"})
 	file := filepath.Join(t.TempDir(), "password")
 	authtest.WriteFile(t, file, "pass word\n")
 	settings := map[string]any{"username": "grace", "password_file_path": file, "remove_password_after_reading": false}
-	_, got, stop := run(t, v, "ldap", settings, nil)
-	if tok := got.next(t); !v.TokenAlive(t, tok.ID.Reveal()) {
-		t.Error("the token does not live")
-	}
-	stop()
+	accepted(t, v, "ldap", byName(t, "ldap", settings, nil))
 	authtest.WriteFile(t, file, "wrong\n")
-	var de *auth.DeniedError
-	if err := fails(t, v, "ldap", settings); !errors.As(err, &de) {
-		t.Errorf("a wrong password: %v, want a DeniedError", err)
-	}
+	refused(t, v, "ldap", byName(t, "ldap", settings, nil))
 }
 
-// TestKerberosPlugin: a ticket of a real KDC, checked by Vault's plugin with the service's keytab.
-func TestKerberosPlugin(t *testing.T) {
+// kerberosPlugin checks the ticket of a real KDC with the service's keytab, and asks slapd for groups.
+func kerberosPlugin(t *testing.T, v *vaulttest.Server, _ *cloud) {
 	krb5kdc, kdb5, kadmin := program(t, "krb5-kdc", "krb5kdc"), program(t, "krb5-kdc", "kdb5_util"), program(t, "krb5-kdc", "kadmin.local")
 	url := directory(t)
-	v := plugged(t, "vault-plugin-auth-kerberos", "kerberos")
 	v.Write(t, "sys/auth/kerberos/tune", map[string]any{"passthrough_request_headers": "Authorization", "allowed_response_headers": "www-authenticate"})
 	dir, port := t.TempDir(), freePort(t)
 	conf, profile := filepath.Join(dir, "krb5.conf"), filepath.Join(dir, "kdc.conf")
@@ -188,13 +179,7 @@ func TestKerberosPlugin(t *testing.T) {
 	v.Write(t, "auth/kerberos/config", map[string]any{"keytab": base64.StdEncoding.EncodeToString(keytab), "service_account": "HTTP/vault.test.lan"})
 	v.Write(t, "auth/kerberos/config/ldap", map[string]any{"url": url, "userdn": "dc=test", "userattr": "cn", "groupdn": "dc=test", "binddn": "cn=admin,dc=test", "bindpass": "admin"})
 	settings := map[string]any{"username": "grace", "service": "HTTP/vault.test.lan", "realm": "TEST.LAN", "keytab_path": client, "krb5conf_path": conf}
-	s, got, stop := run(t, v, "kerberos", settings, nil)
-	first := got.next(t)
-	s.Invalid(first) // a second login must not carry the first one's header
-	if tok := got.next(t); !v.TokenAlive(t, tok.ID.Reveal()) {
-		t.Error("the token does not live")
-	}
-	stop()
+	accepted(t, v, "kerberos", byName(t, "kerberos", settings, nil)) // the second login must not carry the first one's header
 	var de *auth.DeniedError
 	settings["keytab_path"] = filepath.Join(dir, "absent")
 	if err := fails(t, v, "kerberos", settings); !errors.As(err, &de) || !strings.Contains(err.Error(), "keytab") {

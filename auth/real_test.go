@@ -69,10 +69,21 @@ func (c tokens) next(t *testing.T) secret.Token {
 // run starts a session by a method of the table; stop ends and closes it.
 func run(t *testing.T, v *vaulttest.Server, name string, settings map[string]any, edit func(*auth.Config)) (*auth.Session, tokens, func()) {
 	t.Helper()
-	m, err := all.New(name, settings, all.Options{})
+	return runMethod(t, v, name, byName(t, name, settings, nil), edit)
+}
+
+// byName makes a method of the table that finds env in its environment.
+func byName(t *testing.T, name string, settings map[string]any, env map[string]string) auth.Method {
+	t.Helper()
+	m, err := all.New(name, settings, all.Options{Env: func(name string) string { return env[name] }})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return m
+}
+
+func runMethod(t *testing.T, v *vaulttest.Server, name string, m auth.Method, edit func(*auth.Config)) (*auth.Session, tokens, func()) {
+	t.Helper()
 	got := make(tokens, 50)
 	c := auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name, Sinks: []auth.Sink{got}, Revoke: true, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if edit != nil {
@@ -104,10 +115,11 @@ func run(t *testing.T, v *vaulttest.Server, name string, settings map[string]any
 // fails runs a session that must end by itself.
 func fails(t *testing.T, v *vaulttest.Server, name string, settings map[string]any) error {
 	t.Helper()
-	m, err := all.New(name, settings, all.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return failsMethod(t, v, name, byName(t, name, settings, nil))
+}
+
+func failsMethod(t *testing.T, v *vaulttest.Server, name string, m auth.Method) error {
+	t.Helper()
 	s, err := auth.New(auth.Config{Client: v.ClientFor(t, ""), Method: m, MountPath: "auth/" + name})
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,8 @@ part() { # part NAME WHAT-IS-SKIPPED COMMAND…
 }
 has() { command -v "$1"; }
 part postgres 'dynamic database credentials' sh -c 'command -v initdb || ls /usr/lib/postgresql/*/bin/initdb'
+part slapd 'logins by ldap and kerberos' sh -c 'command -v slapd || ls /usr/sbin/slapd'
+part krb5-kdc 'logins by kerberos' sh -c 'command -v krb5kdc || ls /usr/sbin/krb5kdc'
 part docker 'container tests' docker info
 part systemd 'unit tests' sh -c 'test -d /run/systemd/system || command -v systemd'
 part tini 'comparison with tini' has tini

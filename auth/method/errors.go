@@ -1,7 +1,10 @@
 package method
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -44,6 +47,23 @@ func (e *WrappingError) Error() string {
 	}
 	return fmt.Sprintf("unwrap %s from %q: the wrapping token was already used or has expired: if no process of yours unwrapped it, "+
 		"it may have been intercepted; revoke the %s and deliver a new one", e.What, e.Path, e.What)
+}
+
+// Refusal turns err into a *CredentialError when it is a status 500 of Vault whose
+// message holds one of texts: what a plugin says of credentials its provider
+// refused, where it does not answer with a 4xx. what names the credentials.
+func Refusal(what string, err error, texts ...string) error {
+	var re *api.ResponseError
+	if !errors.As(err, &re) || re.StatusCode != http.StatusInternalServerError {
+		return err
+	}
+	said := strings.Join(re.Errors, "\n")
+	for _, text := range texts {
+		if strings.Contains(said, text) {
+			return &CredentialError{What: what, Err: err}
+		}
+	}
+	return err
 }
 
 // ResponseError is Vault's refusal with the answer's Retry-After, which

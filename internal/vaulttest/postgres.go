@@ -1,8 +1,6 @@
 package vaulttest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"os"
@@ -143,15 +141,7 @@ func (p *Postgres) URL() string {
 // make vault-postgres builds, which a minimal Vault does not contain.
 func WithPostgresPlugin(t T) Option {
 	t.Helper()
-	root, err := Root()
-	if err != nil {
-		t.Fatalf("find plugin: %v", err)
-	}
-	dir := filepath.Join(root, "bin", "plugins")
-	if !exists(filepath.Join(dir, postgresPlugin)) {
-		Missing(t, PartPostgresPlugin, "run make vault-postgres")
-	}
-	return Plugins(dir)
+	return withPlugin(t, postgresPlugin, PartPostgresPlugin)
 }
 
 // Database connects Vault's database engine, at database/, to p and makes a role
@@ -159,7 +149,7 @@ func WithPostgresPlugin(t T) Option {
 // "max_ttl", …) and may be nil. The server must run WithPostgresPlugin.
 func (s *Server) Database(t T, p *Postgres, role string, params map[string]any) {
 	t.Helper()
-	s.registerPlugin(t, postgresPlugin)
+	s.registerPlugin(t, &api.RegisterPluginInput{Name: postgresPlugin, Type: api.PluginTypeDatabase, Command: postgresPlugin})
 	s.Mount(t, "database", "database", nil)
 	s.Write(t, "database/config/postgres", map[string]any{
 		"plugin_name": postgresPlugin, "allowed_roles": "*", "connection_url": p.URL(),
@@ -172,18 +162,4 @@ func (s *Server) Database(t T, p *Postgres, role string, params map[string]any) 
 	}
 	maps.Copy(body, params)
 	s.Write(t, "database/roles/"+role, body)
-}
-
-func (s *Server) registerPlugin(t T, name string) {
-	t.Helper()
-	binary, err := os.ReadFile(filepath.Join(s.options.pluginDir, name))
-	if err != nil {
-		t.Fatalf("register plugin: %v", err)
-	}
-	sum := sha256.Sum256(binary)
-	if err := s.client.Sys().RegisterPlugin(&api.RegisterPluginInput{
-		Name: name, Type: api.PluginTypeDatabase, SHA256: hex.EncodeToString(sum[:]), Command: name,
-	}); err != nil {
-		t.Fatalf("register plugin %s: %v", name, err)
-	}
 }

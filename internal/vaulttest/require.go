@@ -24,6 +24,7 @@ const (
 	PartPostgres       = "postgres"
 	PartPostgresPlugin = "vault-postgres"
 	PartEvents         = "vault115"
+	PartLoginPlugins   = "vault-auth"
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails

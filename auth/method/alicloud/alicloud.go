@@ -129,11 +129,13 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	if err != nil {
 		return nil, errors.New("encode the signed headers")
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login", map[string]any{
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login", map[string]any{
 		"role":                     m.cfg.Role,
 		"identity_request_url":     base64.StdEncoding.EncodeToString([]byte(address)),
 		"identity_request_headers": base64.StdEncoding.EncodeToString(header),
 	})
+	return s, method.Refusal(what, err, "received 400 checking", "received 401 checking", "received 403 checking", "received 404 checking",
+		"does not match the role's arn", "arn types are supported", "entry for role")
 }
 
 // query returns the signed parameters of a POST.

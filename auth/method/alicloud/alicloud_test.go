@@ -1,17 +1,13 @@
 package alicloud
 
 import (
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // the service's signature version 1.0
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,35 +73,7 @@ func verify(r authtest.Request, want string) error {
 		q.Get("RegionId") != "eu-central-1" || q.Get("AccessKeyId") != id || q.Get("SecurityToken") != "sts*token /" {
 		return errors.New("wrong request")
 	}
-	return signed(q, key)
-}
-
-// signed verifies by the published rules, with an encoder of its own.
-func signed(q url.Values, key string) error {
-	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(q)) {
-		if name != "Signature" {
-			pairs = append(pairs, percent(name)+"="+percent(q.Get(name)))
-		}
-	}
-	h := hmac.New(sha1.New, []byte(key+"&"))
-	_, _ = io.WriteString(h, "POST&%2F&"+percent(strings.Join(pairs, "&")))
-	if base64.StdEncoding.EncodeToString(h.Sum(nil)) != q.Get("Signature") {
-		return errors.New("wrong signature")
-	}
-	return nil
-}
-
-func percent(s string) string {
-	var b strings.Builder
-	for _, c := range []byte(s) {
-		if strings.IndexByte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~", c) >= 0 {
-			b.WriteByte(c)
-			continue
-		}
-		b.WriteString("%" + strings.ToUpper(string("0123456789abcdef"[c>>4])+string("0123456789abcdef"[c&15])))
-	}
-	return b.String()
+	return authtest.AliCloudSigned(q, key)
 }
 
 func TestChain(t *testing.T) {
@@ -117,7 +85,7 @@ func TestChain(t *testing.T) {
 			_, _ = io.WriteString(w, "ram-role\n")
 		case r.URL.Path == "/latest/meta-data/ram/security-credentials/ram-role":
 			_, _ = io.WriteString(w, temporary)
-		case q.Get("Action") == "AssumeRole" && q.Get("RoleArn") == "acs:ram::1:role/r" && q.Get("DurationSeconds") == "900" && signed(q, "K") == nil:
+		case q.Get("Action") == "AssumeRole" && q.Get("RoleArn") == "acs:ram::1:role/r" && q.Get("DurationSeconds") == "900" && authtest.AliCloudSigned(q, "K") == nil:
 			_, _ = io.WriteString(w, `{"Credentials":`+temporary+`}`)
 		default:
 			w.WriteHeader(http.StatusForbidden)

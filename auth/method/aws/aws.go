@@ -46,7 +46,7 @@ type Config struct {
 
 	// Seams.
 	now      func() time.Time
-	metadata string // http://169.254.169.254
+	metadata string
 	sts      string // overrides the endpoint
 }
 
@@ -95,9 +95,20 @@ func New(c Config) (*Method, error) {
 		c.now = time.Now
 	}
 	if c.metadata == "" {
-		c.metadata = "http://169.254.169.254"
+		c.metadata = metadataURL(c.Env)
 	}
 	return &Method{cfg: c, direct: method.Direct(), public: method.Public()}, nil
+}
+
+// metadataURL is where the environment says the instance metadata service is, by the SDKs' variables.
+func metadataURL(env func(string) string) string {
+	switch own := env("AWS_EC2_METADATA_SERVICE_ENDPOINT"); {
+	case own != "":
+		return strings.TrimRight(own, "/")
+	case strings.EqualFold(env("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE"), "IPv6"):
+		return "http://[fd00:ec2::254]"
+	}
+	return "http://169.254.169.254"
 }
 
 // Method is an api.AuthMethod and a method.Credentials.

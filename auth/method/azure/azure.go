@@ -25,10 +25,10 @@ type Config struct {
 	// FromEnvironment is authenticate_from_environment.
 	FromEnvironment bool
 
-	Env func(string) string // the environment; nil = empty
+	Env      func(string) string // the environment; nil = empty
+	Metadata string              // URL of the machine's metadata service; default http://169.254.169.254
 
-	metadata string // http://169.254.169.254
-	now      func() time.Time
+	now func() time.Time
 }
 
 // FromMap reads the config block of a Vault Agent file.
@@ -64,8 +64,8 @@ func New(c Config) (*Method, error) {
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }
 	}
-	if c.metadata == "" {
-		c.metadata = "http://169.254.169.254"
+	if c.Metadata == "" {
+		c.Metadata = "http://169.254.169.254"
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -112,7 +112,9 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 			body[k] = v
 		}
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	return s, method.Refusal(what, err, "oidc: ", "not authorized", "does not match", "do not match", "expected identities", "claims are missing",
+		"are required", "must be provided", "both cannot be empty")
 }
 
 // machine asks for the machine's names. With an identity of the environment it may
@@ -152,7 +154,7 @@ func (m *Method) machineToken(ctx context.Context, clientID string) (string, err
 }
 
 func (m *Method) ask(ctx context.Context, path string, q url.Values) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodGet, m.cfg.metadata+path+"?"+q.Encode(), nil)
+	req, err := http.NewRequest(http.MethodGet, m.cfg.Metadata+path+"?"+q.Encode(), nil)
 	if err != nil {
 		return nil, errors.New("ask the azure metadata service: no URL")
 	}

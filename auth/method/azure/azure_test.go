@@ -45,7 +45,7 @@ func metadata(t *testing.T) string {
 
 func TestConformance(t *testing.T) {
 	authtest.Run(t, func(t *testing.T, _ *authtest.Vault) authtest.Subject {
-		m, err := New(Config{Role: "app", Resource: "https://vault", ClientID: "id", metadata: metadata(t)})
+		m, err := New(Config{Role: "app", Resource: "https://vault", ClientID: "id", Metadata: metadata(t)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func TestEnvironment(t *testing.T) {
 		"service":     {"IDENTITY_ENDPOINT": authority.URL + "/msi", "IDENTITY_HEADER": "hdr"},
 	} {
 		more["AZURE_TENANT_ID"], more["AZURE_CLIENT_ID"], more["AZURE_AUTHORITY_HOST"] = "tenant", "client", authority.URL
-		m, err := New(Config{Role: "app", Resource: "https://vault", FromEnvironment: true, Env: env(more), metadata: "http://127.0.0.1:1"})
+		m, err := New(Config{Role: "app", Resource: "https://vault", FromEnvironment: true, Env: env(more), Metadata: "http://127.0.0.1:1"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -110,7 +110,8 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	if err != nil {
 		return nil, err
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login", map[string]any{"role": m.cfg.Role, "jwt": jwt})
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login", map[string]any{"role": m.cfg.Role, "jwt": jwt})
+	return s, method.Refusal(what, err, "googleapi: Error 404") // no such account
 }
 
 // metadata reads from the metadata server.

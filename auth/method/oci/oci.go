@@ -74,7 +74,13 @@ func New(c Config) (*Method, error) {
 		c.now = time.Now
 	}
 	if c.metadata == "" {
+		c.metadata = c.Env("OCI_METADATA_BASE_URL")
+	}
+	if c.metadata == "" {
 		c.metadata = "http://169.254.169.254/opc/v2"
+	}
+	if c.federation == "" {
+		c.federation = c.Env("OCI_SDK_AUTH_CLIENT_REGION_URL")
 	}
 	return &Method{cfg: c, direct: method.Direct(), public: method.Public()}, nil
 }

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"crypto"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -15,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -60,39 +58,12 @@ func TestConformance(t *testing.T) {
 				if r.Path != "auth/oci/login/app" || header["(request-target)"] != "get /v1/auth/oci/login/app" || header["host"] != host {
 					return errors.New("wrong request")
 				}
-				return verify(header, want.Get(), &authtest.Key().PublicKey)
+				return authtest.OCISigned(header, want.Get(), &authtest.Key().PublicKey)
 			},
 			Rotate: func() { want.Set("t/two/aa:bb"); authtest.WriteFile(t, path, config("two")) },
 			Spoil:  func() { want.Set("another") },
 		}
 	})
-}
-
-var form = regexp.MustCompile(`^Signature version="1",headers="([^"]*)",keyId="([^"]*)",algorithm="rsa-sha256",signature="([^"]*)"$`)
-
-// verify checks a signature by draft-cavage-http-signatures as Oracle publishes it.
-func verify(header map[string]string, id string, public *rsa.PublicKey) error {
-	parts := form.FindStringSubmatch(header["authorization"])
-	if parts == nil || parts[2] != id {
-		return errors.New("wrong authorization")
-	}
-	var lines []string
-	for _, name := range strings.Fields(parts[1]) {
-		if header[name] == "" {
-			return fmt.Errorf("header %q is signed but absent", name)
-		}
-		lines = append(lines, name+": "+header[name])
-	}
-	at, err := http.ParseTime(header["date"])
-	if err != nil || time.Since(at).Abs() > time.Minute {
-		return errors.New("wrong date")
-	}
-	signature, err := base64.StdEncoding.DecodeString(parts[3])
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
-	return rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], signature)
 }
 
 // TestInstance: the metadata's certificate is traded for a session token, which names the session key.
@@ -118,7 +89,7 @@ func TestInstance(t *testing.T) {
 		id := "ocid1.tenancy/fed-x509-sha256/" + fingerprint(block.Bytes)
 		var sent struct{ PublicKey []byte }
 		if r.URL.Path != "/v1/x509" || header["x-content-sha256"] != base64.StdEncoding.EncodeToString(sum[:]) ||
-			verify(header, id, &authtest.Key().PublicKey) != nil || json.Unmarshal(body, &sent) != nil {
+			authtest.OCISigned(header, id, &authtest.Key().PublicKey) != nil || json.Unmarshal(body, &sent) != nil {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
