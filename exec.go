@@ -73,6 +73,7 @@ func (j *job) renderOnce(ctx context.Context, base environ.Environ) (environ.Env
 	s.stop()
 	if err == nil && leased > 0 && status.Signal == 0 {
 		j.log.Info("the token is kept: secrets have leases that end with it", "secrets", leased)
+		j.vault.closeSealed(false)
 		return all, status, nil
 	}
 	j.revoke(ctx)

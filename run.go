@@ -198,9 +198,12 @@ func (j *job) revoke(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, revokePatience)
 	defer cancel()
-	if err := j.vault.session.Close(ctx); err != nil {
+	token, ok := j.vault.session.Token()
+	err := j.vault.session.Close(ctx)
+	if err != nil {
 		j.log.Warn("the token stays alive until its TTL ends", "error", err)
 	}
+	j.vault.closeSealed(err == nil && ok && token.Own && j.vault.revokes)
 }
 
 // feed gives the program its generations: the one and only when there is nothing

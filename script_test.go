@@ -231,6 +231,7 @@ type vaultKey struct{}
 //	vault leases PREFIX N
 //	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR
 //	vault stop | resume | seal | unseal
+//	vault hang | wake               the process is stopped, its connections stay open
 func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: vault VERB args…")
@@ -244,6 +245,7 @@ func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		v.Server = vaulttest.Start(t, opts...)
 		ts.Setenv("VAULT_ADDR", v.Addr)
+		ts.Setenv("SERVER_ADDR", v.Addr)
 		ts.Setenv("ROOT_TOKEN", v.RootToken)
 		return
 	}
@@ -290,6 +292,9 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 		v.Stop(t)
 	case "resume":
 		v.Resume(t)
+	case "hang", "wake":
+		signal := map[string]string{"hang": "-STOP", "wake": "-CONT"}[verb]
+		ts.Check(exec.Command("kill", signal, strconv.Itoa(v.Pid())).Run())
 	case "seal":
 		v.Seal(t)
 	case "unseal":

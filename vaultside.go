@@ -20,6 +20,7 @@ import (
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
 	"github.com/envexec/envexec/lease"
+	"github.com/envexec/envexec/lease/sealed"
 	"github.com/envexec/envexec/proxy"
 	"github.com/envexec/envexec/secret"
 )
@@ -34,6 +35,7 @@ type vaultSide struct {
 	store    *lease.Store          // nil without a session
 	renderer *envtemplate.Renderer // nil: no secret is named
 	proxy    *proxy.Proxy          // nil: no listener
+	sealed   *sealed.File          // nil: nothing is kept on disk
 	// addresses are the listeners' own, as values for VAULT_ADDR; bearer is the
 	// program's token for them, if it is to have one.
 	addresses []string
@@ -41,6 +43,7 @@ type vaultSide struct {
 	// references are the inherited variables whose value is a reference.
 	references []string
 	delivered  chan struct{} // closed when every sink has the first token
+	revokes    bool          // the tokens logged in for are revoked at the end
 
 	quit    atomic.Pointer[context.CancelCauseFunc] // ends the job; nil before start
 	mu      sync.Mutex
@@ -59,8 +62,8 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 		return nil, nil
 	}
 	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), epochs: map[uint64]uint64{}}
-	if cfg.Cache.Persist.Type != "" {
-		log.Warn("cache.persist has no effect yet: what is cached lives in memory only")
+	if v.sealed, err = openSealed(cfg, env, log); err != nil {
+		return nil, misconfigured{err}
 	}
 	if v.client, err = newClient(cfg.Vault, env); err != nil {
 		return nil, misconfigured{err}
@@ -92,14 +95,16 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 }
 
 func (v *vaultSide) newStore() (*lease.Store, error) {
-	return lease.New(lease.Config{
+	cfg := lease.Config{
 		Client:           v.client,
 		StaticInterval:   v.cfg.Secrets.Refresh,
 		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
 		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
 		OnInvalidToken:   v.invalid,
 		Logger:           v.log,
-	})
+	}
+	v.shelve(&cfg)
+	return lease.New(cfg)
 }
 
 func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
@@ -121,6 +126,8 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	}
 	handedOut := l.ProgramToken || len(v.cfg.Sinks) > 0
 	agent := len(v.cfg.Program.Args) == 0
+	// A token someone else may be using lives on.
+	v.revokes = l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth
 	var once sync.Once
 	return auth.New(auth.Config{
 		Client:     v.client,
@@ -132,11 +139,13 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		ExitOnErr:  exitRule(l.ExitOnErr),
 		Reauth:     l.ReauthOnNew,
 		WrapTTL:    l.WrapTTL,
-		// A token someone else may be using lives on.
-		Revoke: l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth,
-		Sinks:  sinks,
-		Logger: v.log,
-		Trace:  auth.Trace{OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) }},
+		Revoke:     v.revokes,
+		Sinks:      sinks,
+		Logger:     v.log,
+		Trace: auth.Trace{
+			OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) },
+			OnFailure:   v.loginFailed,
+		},
 	})
 }
 
@@ -205,6 +214,9 @@ func (v *vaultSide) start(s *services) {
 	if v.session == nil {
 		return
 	}
+	if v.sealed != nil {
+		s.start("sealed cache", v.sealed.Run)
+	}
 	s.start("lease store", v.store.Run)
 	s.start("session", v.session.Run)
 	if v.renderer != nil {
@@ -213,11 +225,13 @@ func (v *vaultSide) start(s *services) {
 }
 
 // each calls f with every new generation until ctx ends or f fails. The first
-// waits for the sinks: a program may count on the token's file from its start.
+// waits for the sinks: a program may count on the token's file from its start, unless
+// Vault is away and it starts from the sealed cache.
 // Without a secret named there is one, empty.
 func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) error) error {
 	select {
 	case <-v.delivered:
+	case <-v.fallenBack():
 	case <-ctx.Done():
 		return nil
 	}

@@ -56,16 +56,18 @@ type Cache struct {
 
 // Persist is the sealed file on disk.
 type Persist struct {
-	Type            string // "" (off), kubernetes, file, credential, passphrase
-	Path            string // directory
-	KeepAfterImport bool
-	ExitOnErr       bool
-	TokenFile       string // kubernetes
-	KeyFile         string // file
-	OldKeyFile      string // file: key before the last rotation
-	Credential      string // systemd credential's name
-	PassphraseEnv   string // variable with the passphrase
-	MaxAge          time.Duration
-	Fallback        time.Duration // an unanswering Vault is given up after this, default 2s
-	Pos             Position
+	Type             string // "" (off), kubernetes, file, credential, passphrase
+	Path             string // directory
+	KeepAfterImport  Choice // Unset = keep
+	ExitOnErr        bool
+	TokenFile        string // kubernetes
+	KeyFile          string // file
+	OldKeyFile       string // the key before the last rotation; so are the other Old…
+	Credential       string // systemd credential's name
+	OldCredential    string
+	PassphraseEnv    string // variable with the passphrase
+	OldPassphraseEnv string
+	MaxAge           time.Duration // of one secret's last confirmation, default 24h
+	Fallback         time.Duration // an unanswering Vault is given up after this, default 2s
+	Pos              Position
 }

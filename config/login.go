@@ -38,10 +38,15 @@ var credentialVariables = []string{
 }
 
 // StripList is what the program does not inherit: credentials, their _FILE twins, our own.
-func stripList() []string {
+func stripList(p Persist) []string {
 	list := []string{"ENVEXEC_*"}
 	for _, name := range credentialVariables {
 		list = append(list, name, name+"_FILE")
+	}
+	for _, name := range []string{p.PassphraseEnv, p.OldPassphraseEnv} {
+		if name != "" {
+			list = append(list, name)
+		}
 	}
 	return list
 }

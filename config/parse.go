@@ -44,7 +44,7 @@ func Parse(args []string, env environ.Environ) (*Config, error) {
 
 	chooser{&d.report, at.env, line, l, c}.choose()
 	c.Environment.Inherited = at.env
-	c.Environment.Strip = stripList()
+	c.Environment.Strip = stripList(c.Cache.Persist)
 	finish(d, c, &fromFiles, opts, line)
 	if u := nothingToDo(c, line, len(d.problems) > 0); u != nil {
 		return nil, u

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -79,19 +80,21 @@ func persistStanza(h *Cache) stanza {
 		doc:   "A sealed file on disk: a restart works while Vault is down. The type says where the key comes from; Vault knows only kubernetes.",
 		label: &label{name: "type", doc: strings.Join(persistTypes, ", "), to: &p.Type, allow: persistTypes},
 		reset: func() {
-			*p = Persist{TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", Fallback: 2 * time.Second}
+			*p = Persist{TokenFile: "/var/run/secrets/kubernetes.io/serviceaccount/token", MaxAge: 24 * time.Hour, Fallback: 2 * time.Second}
 		},
 		keys: []key{
-			{name: "path", to: &p.Path, doc: "directory of the file", example: `"/var/lib/envexec"`},
-			{name: "keep_after_import", to: &p.KeepAfterImport, doc: "do not remove the file once it is read"},
-			{name: "exit_on_err", to: &p.ExitOnErr, doc: "end when the file cannot be read"},
-			{name: "service_account_token_file", to: &p.TokenFile, doc: "for kubernetes", example: `"/run/token"`},
+			{name: "path", to: &p.Path, doc: "directory of the file envexec.sealed; made if it is absent", example: `"/var/lib/envexec"`},
+			{name: "keep_after_import", to: &p.KeepAfterImport, def: "`true`", example: "false", doc: "false: once read, the file is removed and nothing is kept on disk, as Vault Agent does; Vault's default is false"},
+			{name: "exit_on_err", to: &p.ExitOnErr, doc: "end when the file cannot be read or is in use, instead of starting without its contents"},
+			{name: "service_account_token_file", to: &p.TokenFile, def: "the pod's", doc: "for kubernetes", example: `"/run/token"`},
 			{name: "key_file", ours: true, to: &p.KeyFile, doc: "for file: the key, 32 bytes or their base64", example: `"/etc/envexec/key"`},
 			{name: "old_key_file", ours: true, to: &p.OldKeyFile, doc: "for file: the key before the last rotation", example: `"/etc/envexec/key.old"`},
-			{name: "credential", ours: true, to: &p.Credential, doc: "for credential: name of a systemd credential", example: `"envexec-key"`},
+			{name: "credential", ours: true, to: &p.Credential, doc: "for credential: name of a systemd credential", example: `"envexec-key"`, check: checkCredential},
+			{name: "old_credential", ours: true, to: &p.OldCredential, doc: "for credential: the one before the last rotation", example: `"envexec-key-old"`, check: checkCredential},
 			{name: "passphrase_env", ours: true, to: &p.PassphraseEnv, doc: "for passphrase: variable that holds it", example: `"ENVEXEC_PASSPHRASE"`},
-			{name: "max_age", ours: true, to: &p.MaxAge, def: "no limit", doc: "older contents are not used", example: `"24h"`},
-			{name: "fallback", ours: true, to: &p.Fallback, doc: "use the file when Vault has not answered for this long at the start"},
+			{name: "old_passphrase_env", ours: true, to: &p.OldPassphraseEnv, doc: "for passphrase: variable with the one before the last rotation", example: `"ENVEXEC_PASSPHRASE_OLD"`},
+			{name: "max_age", ours: true, to: &p.MaxAge, def: "`24h`", doc: "a secret last confirmed longer ago is not used", example: `"8h"`, check: func(string) error { return orDefault(&p.MaxAge, 24*time.Hour) }},
+			{name: "fallback", ours: true, to: &p.Fallback, def: "`2s`", doc: "use the file when Vault has not answered for this long at the start"},
 		},
 		done: func(d *decoder, b body) {
 			p.Pos = b.pos
@@ -107,6 +110,14 @@ func persistStanza(h *Cache) stanza {
 			}
 		},
 	}
+}
+
+// checkCredential refuses what is a path: a credential is a name below $CREDENTIALS_DIRECTORY.
+func checkCredential(name string) error {
+	if strings.ContainsAny(name, `/\`) || name == ".." {
+		return errors.New("a credential's name, not a path")
+	}
+	return nil
 }
 
 func listenerStanza(c *Config) stanza {

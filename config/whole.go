@@ -148,7 +148,7 @@ func checkWhole(d *decoder, c *Config) {
 	if c.APIProxy.Enabled && len(c.Listeners) == 0 {
 		d.doubt(d.blocks["api_proxy"], "api_proxy", "needs a listener", "")
 	}
-	if c.Cache.Enabled && len(c.Listeners) == 0 && len(c.Secrets.Templates)+len(c.Secrets.EnvTemplates) == 0 {
+	if c.Cache.Enabled && c.Cache.Persist.Type == "" && len(c.Listeners) == 0 && len(c.Secrets.Templates)+len(c.Secrets.EnvTemplates) == 0 {
 		d.doubt(d.blocks["cache"], "cache", "needs a listener or a template", "")
 	}
 	if c.Word == Proxy && len(c.Listeners) == 0 && len(d.problems) == 0 {

@@ -36,7 +36,8 @@ type shelf struct {
 	dirty   map[*entry]struct{}
 	leased  map[string]struct{} // records that die with our tokens
 	wake    chan struct{}
-	down    bool // told that Vault does not answer
+	down    bool          // told that Vault does not answer
+	fell    chan struct{} // closed at the first fallback
 	warned  bool
 }
 
@@ -58,6 +59,7 @@ func newShelf(c Cache, maxAge time.Duration) *shelf {
 	sh := &shelf{
 		cache: c, maxAge: maxAge, records: c.Load(),
 		dirty: map[*entry]struct{}{}, leased: map[string]struct{}{}, wake: make(chan struct{}, 1),
+		fell: make(chan struct{}),
 	}
 	for name, rec := range sh.records {
 		if _, ok := sh.age(rec); !ok {

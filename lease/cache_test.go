@@ -288,7 +288,7 @@ func TestDamagedRecordIsIgnored(t *testing.T) {
 func TestSealedFileAsCache(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
 	open := func() *sealed.File {
-		f, err := sealed.Open(sealed.Config{Path: path, Keys: sealed.Passphrase(secret.NewText("sesame"))})
+		f, err := sealed.Open(sealed.Config{Path: path, Keys: sealed.Passphrases(secret.NewText("sesame"))})
 		if err != nil {
 			t.Fatal(err)
 		}

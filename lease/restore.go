@@ -70,6 +70,7 @@ func (s *Store) fallBack(e *entry, cause error) {
 	age := time.Since(e.value.ReadAt).Round(time.Second)
 	if !s.shelf.warned {
 		s.shelf.warned = true
+		close(s.shelf.fell)
 		s.log.Warn("vault does not answer, using secrets of the sealed cache", "secret", e.req.String(), "age", age, "error", cause)
 		return
 	}
@@ -101,6 +102,15 @@ func (s *Store) VaultDown(cause error) {
 	for _, e := range s.entries {
 		s.fallBack(e, cause)
 	}
+}
+
+// FallenBack is closed when a secret of the cache was used because Vault did not
+// answer; nil without a cache.
+func (s *Store) FallenBack() <-chan struct{} {
+	if s.shelf == nil {
+		return nil
+	}
+	return s.shelf.fell
 }
 
 // Revoked tells that our tokens were revoked, and with them their leases: the

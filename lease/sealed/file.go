@@ -45,6 +45,8 @@ type File struct {
 	pass    [saltSize]byte // salt of master
 	size    int64          // bytes of the file that hold
 	live    int64          // bytes of the records, if each were written once
+
+	forgotten bool // see Forget
 }
 
 // Open reads the file. One that is damaged, tampered with or sealed with an
@@ -232,6 +234,9 @@ func (f *File) Save(put map[string][]byte, remove []string) error {
 	defer f.mu.Unlock()
 	if f.unlock == nil {
 		return fmt.Errorf("save to sealed cache: %w", os.ErrClosed)
+	}
+	if f.forgotten {
+		return nil
 	}
 	keys, err := f.keys()
 	if err != nil {

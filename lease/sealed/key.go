@@ -35,9 +35,13 @@ type Key struct {
 // at every Save, and a file sealed with another key than the first is sealed anew.
 type KeySource func() ([]Key, error)
 
-// Passphrase always gives p.
-func Passphrase(p secret.Text) KeySource {
-	return func() ([]Key, error) { return []Key{{Text: p, Passphrase: true}}, nil }
+// Passphrases always gives these, the one to seal with first.
+func Passphrases(texts ...secret.Text) KeySource {
+	var keys []Key
+	for _, t := range texts {
+		keys = append(keys, Key{Text: t, Passphrase: true})
+	}
+	return func() ([]Key, error) { return keys, nil }
 }
 
 // Files reads a key from each file: one made for the purpose, a systemd credential,

@@ -2,6 +2,7 @@ package sealed
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -61,4 +62,13 @@ func (f *File) Run(ctx context.Context) error {
 		}
 		warned = err != nil
 	}
+}
+
+// Forget removes the file from disk. Its records can still be loaded; Save keeps
+// nothing from now on.
+func (f *File) Forget() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forgotten = true
+	return errors.Join(f.close(), f.disk.remove(f.cfg.Path))
 }

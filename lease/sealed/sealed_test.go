@@ -194,10 +194,10 @@ func TestWrongKeyStartsAfresh(t *testing.T) {
 
 func TestPassphrase(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	f := open(t, path, Passphrase(secret.NewText("sesame")), nil)
+	f := open(t, path, Passphrases(secret.NewText("sesame")), nil)
 	save(t, f, "a", "1")
 	_ = f.Close()
-	if got := text(open(t, path, Passphrase(secret.NewText("sesame")), nil).Load()); got != "a=1" {
+	if got := text(open(t, path, Passphrases(secret.NewText("sesame")), nil).Load()); got != "a=1" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -208,7 +208,7 @@ func TestConfigurationErrors(t *testing.T) {
 		"no path":          {Keys: key(goodKey)},
 		"no key":           {Path: filepath.Join(dir, "c")},
 		"short key":        {Path: filepath.Join(dir, "c"), Keys: key("short")},
-		"empty passphrase": {Path: filepath.Join(dir, "c"), Keys: Passphrase(secret.Text{})},
+		"empty passphrase": {Path: filepath.Join(dir, "c"), Keys: Passphrases(secret.Text{})},
 		"no key file":      {Path: filepath.Join(dir, "c"), Keys: Files(filepath.Join(dir, "none"))},
 		"no directory":     {Path: filepath.Join(dir, "none", "c"), Keys: key(goodKey)},
 	} {
