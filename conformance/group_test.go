@@ -29,7 +29,8 @@ func TestG1(t *testing.T) {
 	})
 }
 
-// stopAfter stops W and expects that nothing is left one second later, give or take a fifth.
+// stopAfter stops W and expects that nothing is left after the second it was given. That it is not much later is
+// shown with a clock that waits for nobody, in supervise.
 func stopAfter(t *testing.T, p *process) {
 	t.Helper()
 	began := time.Now()
@@ -37,8 +38,8 @@ func stopAfter(t *testing.T, p *process) {
 	if got := p.wait(); got.status() != 137 {
 		t.Errorf("W ended with %v, want the program's death by KILL", got)
 	}
-	if took := time.Since(began); took < 800*time.Millisecond || took > 1200*time.Millisecond {
-		t.Errorf("stopped after %v, want 1s", took)
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("killed after %v, want not before the second it was given", took)
 	}
 	if left := p.survivors(); len(left) != 0 {
 		t.Errorf("processes %v are left", left)

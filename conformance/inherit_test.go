@@ -94,7 +94,7 @@ func TestI4(t *testing.T) {
 		if r := p.dump(); r.Cwd != dir {
 			t.Errorf("program is in %s, want %s", r.Cwd, dir)
 		}
-		within(t, patience, "W is in the root directory", func() bool {
+		eventually(t, "W is in the root directory", func() bool {
 			cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", p.W()))
 			return cwd == "/"
 		})

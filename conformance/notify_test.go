@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -184,9 +183,7 @@ func TestN9(t *testing.T) {
 		p.signal(syscall.SIGUSR1)
 		p.line("signal USR1")
 		p.signal(syscall.SIGTERM)
-		if got := p.waitFor(3 * time.Second); got != (ending{code: 3}) {
-			t.Errorf("W ended with %v", got)
-		}
+		expectEnd(t, p, 3)
 	})
 }
 

@@ -283,11 +283,7 @@ func TestO8(t *testing.T) {
 	eventually(t, "the new one is ready and the old one told to stop", func() bool {
 		return p.out.count("env VALUE=new") == 1 && p.out.count("signal TERM") == 1
 	})
-	began := time.Now()
 	eventually(t, "the old program is killed", func() bool { return len(childrenOf(p.W())) == 1 })
-	if took := time.Since(began); took > 1500*time.Millisecond {
-		t.Errorf("killed after %v, want 500ms", took)
-	}
 	if _, value := asked(t, "tcp", address); value != "new" || p.out.count("signal TERM") != 1 {
 		t.Errorf("%q serves, %d got TERM", value, p.out.count("signal TERM"))
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 // parent is what stands between the harness and the program: envexec, or a peer it is compared with.
@@ -38,8 +37,6 @@ type place interface {
 	command(t testing.TB, argv, env []string) *exec.Cmd
 	// wrapper finds W's pid as seen from the harness.
 	wrapper(p *process) int
-	// overhead is what the place itself may add to the time W takes to end.
-	overhead() time.Duration
 }
 
 // inPlaces runs a case once in each of the named places; one that this build does not know is left out.
@@ -73,8 +70,6 @@ func (plain) command(_ testing.TB, argv, env []string) *exec.Cmd {
 	return cmd
 }
 
-func (plain) overhead() time.Duration { return 0 }
-
 func (plain) wrapper(p *process) int { return p.cmd.Process.Pid }
 
 // pidns makes W process 1 of a pid namespace.
@@ -103,8 +98,6 @@ func (pidns) available() error { return pidnsProblem() }
 func (pidns) command(t testing.TB, argv, env []string) *exec.Cmd {
 	return plain{}.command(t, append(unshareArgs(), argv...), env)
 }
-
-func (pidns) overhead() time.Duration { return 0 }
 
 func (pidns) wrapper(p *process) (pid int) {
 	p.t.Helper()

@@ -208,7 +208,7 @@ func TestS9(t *testing.T) {
 		})
 		eventually(t, "the login is under way", func() bool { return vault.requests() > 0 })
 		p.signal(syscall.SIGTERM)
-		if got := p.waitFor(time.Second); got.status() != 143 || p.out.text() != "" {
+		if got := p.wait(); got.status() != 143 || p.out.text() != "" {
 			t.Errorf("%v, stdout %q, want 143 or death by TERM, and no program", got, p.out.text())
 		}
 	})

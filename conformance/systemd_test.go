@@ -235,9 +235,8 @@ func (u *unit) inactive() {
 // systemdPlace runs a command as a unit; the process that the harness holds is a shell that follows it.
 type systemdPlace struct{}
 
-func (systemdPlace) name() string            { return "systemd" }
-func (systemdPlace) available() error        { return systemdProblem() }
-func (systemdPlace) overhead() time.Duration { return time.Second }
+func (systemdPlace) name() string     { return "systemd" }
+func (systemdPlace) available() error { return systemdProblem() }
 
 func (systemdPlace) command(t testing.TB, argv, env []string) *exec.Cmd {
 	var lines []string

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func TestT1(t *testing.T) {
@@ -267,13 +266,9 @@ func TestT12(t *testing.T) {
 		s = newScreen(t)
 		p = s.on(command{under: none, args: run.interactive(t, "say=ready", "wait")})
 		s.expect("ready")
-		began := time.Now()
 		s.write("\x03")
 		if got := p.wait(); got.status() != 130 {
 			t.Errorf("Ctrl-C ended with %v, want 130", got)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("Ctrl-C took %v", took)
 		}
 	})
 }
