@@ -99,6 +99,7 @@ func TestN6(t *testing.T) {
 	p, socket := notified(t, command{args: program("on=TERM", "{", "say=term", "exit=0", "}", "say=up", "wait")})
 	p.line("up")
 	socket.expect("READY=1")
+	socket.expect("STATUS=ready") // the last there is to say until something happens
 	before := len(socket.all())
 	p.signal(syscall.SIGTERM)
 	p.wait()
