@@ -35,42 +35,16 @@ func (j *job) become(ctx context.Context) (supervise.Status, error) {
 // renderOnce logs in, writes the files of the first generation and returns its
 // environment. Our token is revoked unless a lease would die with it.
 func (j *job) renderOnce(ctx context.Context, base environ.Environ) (environ.Environ, supervise.Status, error) {
-	s, program := newServices(ctx)
-	started := j.giveUpAfter(s)
-	j.vault.start(s)
-	done := make(chan environ.Environ, 1)
-	s.start("environment", func(ctx context.Context) error {
-		return j.vault.each(ctx, func(g envtemplate.Generation) error {
-			all, err := j.merge(base, g)
-			if err == nil {
-				err = g.WriteFiles(ctx)
-			}
-			if err != nil {
-				return err
-			}
-			select {
-			case done <- all:
-			default: // only the first counts
-			}
-			return nil
-		})
-	})
-	waiting, stopWaiting := context.WithCancel(program)
-	signalled := make(chan supervise.Status, 1)
-	go func() { signalled <- supervise.Status{Signal: j.sigs.Wait(waiting)} }()
-
 	var all environ.Environ
-	var status supervise.Status
-	select {
-	case all = <-done:
-	case status = <-signalled:
-	case <-program.Done():
-	}
-	started()
-	err := context.Cause(program)
-	leased := j.vault.leased()
-	stopWaiting()
-	s.stop()
+	leased := 0
+	status, err := j.once(ctx, func(ctx context.Context, g envtemplate.Generation) error {
+		var err error
+		if all, err = j.merge(base, g); err == nil {
+			err = g.WriteFiles(ctx)
+		}
+		leased = j.vault.leased()
+		return err
+	})
 	if err == nil && leased > 0 && status.Signal == 0 {
 		j.log.Info("the token is kept: secrets have leases that end with it", "secrets", leased)
 		j.vault.closeSealed(false)
@@ -78,4 +52,42 @@ func (j *job) renderOnce(ctx context.Context, base environ.Environ) (environ.Env
 	}
 	j.revoke(ctx)
 	return all, status, err
+}
+
+// once logs in, gives use the first generation and stops everything again but for the
+// revocation. The status is that of a signal that came first.
+func (j *job) once(ctx context.Context, use func(context.Context, envtemplate.Generation) error) (supervise.Status, error) {
+	s, program := newServices(ctx)
+	started := j.giveUpAfter(s)
+	j.vault.start(s)
+	done := make(chan struct{})
+	s.start("environment", func(ctx context.Context) error {
+		used := false // only the first counts
+		return j.vault.each(ctx, func(g envtemplate.Generation) error {
+			if used {
+				return nil
+			}
+			used = true
+			err := use(ctx, g)
+			if err == nil {
+				close(done)
+			}
+			return err
+		})
+	})
+	waiting, stopWaiting := context.WithCancel(program)
+	signalled := make(chan supervise.Status, 1)
+	go func() { signalled <- supervise.Status{Signal: j.sigs.Wait(waiting)} }()
+
+	var status supervise.Status
+	select {
+	case <-done:
+	case status = <-signalled:
+	case <-program.Done():
+	}
+	started()
+	err := context.Cause(program)
+	stopWaiting()
+	s.stop()
+	return status, err
 }

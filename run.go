@@ -57,6 +57,8 @@ func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, 
 		return 0, err
 	case config.Check:
 		return runCheck(ctx, cfg, env, stdout)
+	case config.Render:
+		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:
 		return runJob(ctx, cfg, env, sigs, stderr)
 	}

@@ -34,6 +34,7 @@ type vaultSide struct {
 	session  *auth.Session         // nil: listeners only, for clients with tokens of their own
 	store    *lease.Store          // nil without a session
 	renderer *envtemplate.Renderer // nil: no secret is named
+	lookout  *leaseLookout         // only for render
 	proxy    *proxy.Proxy          // nil: no listener
 	sealed   *sealed.File          // nil: nothing is kept on disk
 	// addresses are the listeners' own, as values for VAULT_ADDR; bearer is the
@@ -125,7 +126,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		sinks = append(sinks, file)
 	}
 	handedOut := l.ProgramToken || len(v.cfg.Sinks) > 0
-	agent := len(v.cfg.Program.Args) == 0
+	agent := len(v.cfg.Program.Args) == 0 && v.cfg.Word != config.Render
 	// A token someone else may be using lives on.
 	v.revokes = l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth
 	var once sync.Once

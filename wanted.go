@@ -92,8 +92,14 @@ func template(t config.Template) envtemplate.Template {
 }
 
 func (v *vaultSide) newRenderer(w wanted, env environ.Environ) (*envtemplate.Renderer, error) {
+	var source envtemplate.Source = v.store.Watch()
+	if v.cfg.Word == config.Render {
+		v.lookout = &leaseLookout{Source: source, vault: v}
+		source = v.lookout
+	}
 	return envtemplate.New(envtemplate.Config{
-		Source:        v.store.Watch(),
+		Source:        source,
+		Origins:       v.lookout != nil,
 		Variables:     w.variables,
 		From:          w.from,
 		Files:         w.files,

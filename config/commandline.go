@@ -61,7 +61,7 @@ func parseArgs(args []string, opts []option) (commandLine, error) {
 		if !slices.Contains(words, line.word) {
 			return line, noCommand(operands, cut)
 		}
-		takes := line.word == Service || line.word == Init || line.word == Render
+		takes := line.word == Service || line.word == Init
 		if len(line.words) > 0 && !takes {
 			return line, &UsageError{Message: fmt.Sprintf("%s takes no argument %q", line.word, line.words[0])}
 		}

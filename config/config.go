@@ -280,7 +280,7 @@ type CheckOptions struct {
 	Offline    bool
 	Lenient    bool
 	Explain    bool
-	Format     string // text or json; render: env, json, dotenv, github, gitlab, names
+	Format     string // "" = text (names for render), json; render: env, dotenv, github, gitlab too
 	ShowValues bool
 	Output     string
 	Yes        bool // init: overwrite, ask nothing

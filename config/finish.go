@@ -27,6 +27,9 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 	if c.Start.Once && c.Start.Timeout == 0 && d.origins[&c.Start.Timeout] == "" {
 		c.Start.Timeout = startTimeoutOnce
 	}
+	if (c.Word == Render || c.Word == Init) && d.origins[&c.Log.Level] == "" {
+		c.Log.Level = "warn" // what they print is what was asked for
+	}
 	if d.origins[&c.Stop.Timeout] != "" && d.origins[&c.Stop.TermTimeout] == "" {
 		c.Stop.TermTimeout = c.Stop.Timeout
 	}

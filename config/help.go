@@ -13,7 +13,7 @@ func HelpText(word Word) string {
   envexec [flags] -- PROGRAM [ARGS]
   envexec COMMAND [flags]
 
-Commands: check, proxy, status, version
+Commands: check, render, proxy, status, version
 
 `)
 	group := ""

@@ -151,6 +151,13 @@ func checkWhole(d *decoder, c *Config) {
 	if c.Cache.Enabled && c.Cache.Persist.Type == "" && len(c.Listeners) == 0 && len(c.Secrets.Templates)+len(c.Secrets.EnvTemplates) == 0 {
 		d.doubt(d.blocks["cache"], "cache", "needs a listener or a template", "")
 	}
+	formats := map[Word][]string{Render: {"names", "env", "json", "dotenv", "github", "gitlab"}}[c.Word]
+	if formats == nil {
+		formats = []string{"text", "json"}
+	}
+	if f := c.Check.Format; f != "" && !slices.Contains(formats, f) {
+		d.failSource("--format", fmt.Sprintf("%q is no format of %s", f, cmp.Or(string(c.Word), "envexec")), choose(f, formats))
+	}
 	if c.Word == Proxy && len(c.Listeners) == 0 && len(d.problems) == 0 {
 		d.failSource("proxy", "no listener", "add a listener stanza or --listen-vault")
 	}

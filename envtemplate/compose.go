@@ -192,6 +192,9 @@ func (l *loop) send(g Generation) {
 			g.Epoch = e
 		}
 	}
+	if l.cfg.Origins {
+		g.Origins = origins(l.units)
+	}
 	switch {
 	case l.last == nil:
 	case len(g.Changed) > 0:
@@ -210,6 +213,25 @@ func (l *loop) send(g Generation) {
 	}
 	l.gens <- sent
 	l.cfg.Trace.generation(sent)
+}
+
+func origins(units []*unit) map[string][]Origin {
+	all := map[string][]Origin{}
+	for _, u := range units {
+		var from []Origin
+		for _, r := range u.adopted.made {
+			if r.sec != nil {
+				from = append(from, Origin{Request: r.req, Version: r.sec.Version, ReadAt: r.sec.ReadAt})
+			}
+		}
+		for name := range u.adopted.vars {
+			all[name] = from
+		}
+		for _, f := range u.adopted.files {
+			all[f.Path] = from
+		}
+	}
+	return all
 }
 
 // changedNames compares two Generations; before may be nil.

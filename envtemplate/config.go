@@ -54,6 +54,9 @@ type Config struct {
 	// RunCommand runs a template's command after its file changed; required if one has a command.
 	RunCommand func(ctx context.Context, c Command) error
 
+	// Origins makes every Generation say where its variables and files come from.
+	Origins bool
+
 	Logger *slog.Logger // nil = none
 	Trace  Trace
 

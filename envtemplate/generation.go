@@ -3,6 +3,7 @@ package envtemplate
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/secret"
@@ -15,8 +16,17 @@ type Generation struct {
 	Files   []RenderedFile  // sorted by path
 	Changed []string        // names of variables and paths of files that differ from the Generation before
 	Epoch   uint64          // oldest login anything in it depends on
+	// Origins are the secrets each variable and file was made of; nil without Config.Origins.
+	Origins map[string][]Origin
 
 	write func(context.Context, Generation) error
+}
+
+// Origin is one secret a variable or file was made of.
+type Origin struct {
+	Request secret.Request
+	Version int       // KV v2; 0 = none
+	ReadAt  time.Time // when Vault said it
 }
 
 // RenderedFile is one file of a Generation.
