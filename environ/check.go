@@ -37,6 +37,9 @@ func (e Environ) Check(args ...string) error {
 		}
 		total += size + lim.pointer
 	}
+	if size := commandLine(args); lim.line > 0 && size > lim.line {
+		errs = append(errs, &TooLongError{What: "all arguments together, with their quotes", Size: size, Limit: lim.line})
+	}
 	if lim.total > 0 && total > lim.total {
 		errs = append(errs, &TooLongError{What: "environment and arguments together, of which " + largest.name + " is the largest variable", Size: total, Limit: lim.total})
 	}
@@ -46,14 +49,14 @@ func (e Environ) Check(args ...string) error {
 // TooLongError is what exec would refuse as too long an argument list (E2BIG).
 type TooLongError struct {
 	What        string // the variable, the argument, or all together
-	Size, Limit int    // bytes; on Windows UTF-16 units
+	Size, Limit int    // bytes; on Windows characters of UTF-16
 }
 
 // Error names what is too long, never its value.
 func (e *TooLongError) Error() string {
-	return fmt.Sprintf("%s: %d bytes, the system passes at most %d", e.What, e.Size, e.Limit)
+	return fmt.Sprintf("%s: %d %s, the system passes at most %d", e.What, e.Size, unit, e.Limit)
 }
 
-// limit is what exec accepts: bytes of one string and of all, and what each string's
-// pointer costs of the total; total 0 = unlimited.
-type limit struct{ each, total, pointer int }
+// limit is what exec accepts: the size of one string and of all, what each string's
+// pointer costs of the total, and the size of the arguments as one line; 0 = unlimited.
+type limit struct{ each, total, pointer, line int }

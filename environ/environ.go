@@ -190,6 +190,6 @@ func (e Environ) clone(room int) Environ {
 
 func (e Environ) sorted() []entry {
 	return slices.SortedFunc(maps.Values(e.entries), func(a, b entry) int {
-		return strings.Compare(a.name, b.name)
+		return strings.Compare(fold(a.name), fold(b.name)) // as CreateProcess wants it
 	})
 }

@@ -64,5 +64,3 @@ func (o owner) give(f *os.File) error {
 	}
 	return nil
 }
-
-func sameMode(a, b fs.FileMode) bool { return a == b.Perm() && b.Perm() == b }

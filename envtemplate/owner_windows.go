@@ -21,6 +21,3 @@ func (*owner) has(fs.FileInfo) bool { return true }
 func (*owner) keep(fs.FileInfo) {}
 
 func (owner) give(*os.File) error { return nil }
-
-// sameMode: only the write bit exists.
-func sameMode(a, b fs.FileMode) bool { return a&0o200 == b&0o200 }

@@ -11,6 +11,8 @@ import (
 	"reflect"
 	"sync"
 	"time"
+
+	"github.com/envexec/envexec/internal/files"
 )
 
 // writer puts files in place, one Generation at a time.
@@ -129,13 +131,13 @@ func stage(f RenderedFile) (temp string, err error) {
 		return "", err
 	}
 	exists := err == nil && now.Mode().IsRegular()
-	mode := f.Mode
+	mode, like := f.Mode, ""
 	if mode == 0 {
 		if mode = 0o644; exists {
-			mode = now.Mode().Perm()
+			mode, like = now.Mode().Perm(), f.Path
 		}
 	}
-	if exists && sameMode(now.Mode().Perm(), mode) && own.has(now) {
+	if exists && files.HasMode(f.Path, now, mode) && own.has(now) {
 		if old, err := os.ReadFile(f.Path); err == nil && string(old) == f.Contents.Reveal() {
 			return "", nil
 		}
@@ -154,7 +156,7 @@ func stage(f RenderedFile) (temp string, err error) {
 			return "", err
 		}
 	}
-	return own.writeTemp(dir, mode, f.Contents.Reveal())
+	return own.writeTemp(dir, mode, like, f.Contents.Reveal())
 }
 
 // confined reports an error if dir, as far as it exists, lies outside root once
@@ -177,16 +179,16 @@ func confined(root, dir string) error {
 	}
 }
 
-// writeTemp makes a complete file in dir.
-func (o owner) writeTemp(dir string, mode fs.FileMode, text string) (string, error) {
-	t, err := os.CreateTemp(dir, ".envexec-*")
+// writeTemp makes a complete file in dir; like is the file whose rights it keeps, or "".
+func (o owner) writeTemp(dir string, mode fs.FileMode, like, text string) (string, error) {
+	t, err := files.CreateTemp(dir, ".envexec-*", mode, like)
 	if err != nil {
 		return "", err
 	}
 	_, err = t.WriteString(text)
 	err = errors.Join(err, o.give(t))
 	if err == nil { // after the owner: chown takes setuid bits away
-		err = t.Chmod(mode)
+		err = files.SetMode(t, mode)
 	}
 	if err == nil {
 		err = t.Sync()
@@ -205,7 +207,7 @@ func (s staged) commit() error {
 			return fmt.Errorf("keep the last version: %w", err)
 		}
 	}
-	return os.Rename(s.temp, s.file.Path)
+	return files.Replace(s.temp, s.file.Path)
 }
 
 // backup makes path.bak another name of what path is now.

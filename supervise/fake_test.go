@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"syscall"
@@ -124,11 +125,14 @@ func play(t *testing.T, adjust func(*Config), body func(*theatre)) {
 			hup: make(chan syscall.Signal), rest: make(chan syscall.Signal), all: make(chan struct{}),
 		}
 		close(th.sigs.all)
-		cfg := Config{Command: []string{"/bin/sh"}, Signals: th.sigs, host: th.host, tty: fakeTerminal{}}
+		self, err := os.Executable() // any program that is there: the fake host starts none
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := Config{Command: []string{self}, Signals: th.sigs, host: th.host, tty: fakeTerminal{}}
 		if adjust != nil {
 			adjust(&cfg)
 		}
-		var err error
 		if th.sup, err = New(cfg); err != nil {
 			t.Fatal(err)
 		}

@@ -7,164 +7,214 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
 
-// windowsHost starts every program in a job object of its own: closing the job
-// ends all that is left in it, also when we are killed ourselves.
-type windowsHost struct{}
+// windowsHost starts every program in a job object of its own: ending the job ends
+// whatever the program has started.
+type windowsHost struct{ console consoleAPI }
 
-func newHost() host { return windowsHost{} }
+func newHost() host {
+	containSelf()
+	return windowsHost{systemConsole()}
+}
 
 func adoptOrphans(bool, *slog.Logger) {}
 
 func (windowsHost) close() {}
 
-func (windowsHost) start(s spec) (process, error) {
+func (h windowsHost) start(s spec) (process, error) {
+	notRunnable := func(err error) error { return &StartError{Program: s.argv[0], Code: 126, Err: err} }
 	if s.user != nil {
-		return nil, &StartError{Program: s.argv[0], Code: 126, Err: errors.New("running as another user is not possible on Windows")}
+		return nil, notRunnable(errors.New("running as another user is not possible on Windows"))
 	}
+	application, line, err := commandLine(s.path, s.argv)
+	if err != nil {
+		return nil, notRunnable(err)
+	}
+	files, done, err := standardHandles(s.files)
+	if err != nil {
+		return nil, notRunnable(err)
+	}
+	defer done()
 	job, err := newJob()
 	if err != nil {
-		return nil, &StartError{Program: s.argv[0], Code: 126, Err: err}
+		return nil, notRunnable(err)
 	}
-	files := make([]*os.File, 0, len(s.files))
-	for _, fd := range s.files {
-		files = append(files, os.NewFile(fd, ""))
+	// Suspended until it is in its job, so that nothing it starts is outside.
+	flags := uint32(windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_SUSPENDED)
+	if !h.console.present() {
+		flags |= windows.CREATE_NO_WINDOW // a console of its own, which Ctrl-Break needs
 	}
-	proc, err := os.StartProcess(s.path, s.argv, &os.ProcAttr{
-		Dir: s.dir, Env: s.env, Files: files,
-		// Suspended until it is in its job, so that nothing escapes it.
-		Sys: &syscall.SysProcAttr{CreationFlags: windows.CREATE_NEW_PROCESS_GROUP | windows.CREATE_SUSPENDED},
+	pid, handle, err := syscall.StartProcess(application, nil, &syscall.ProcAttr{
+		Dir: s.dir, Env: withSystemRoot(s.env), Files: files,
+		Sys: &syscall.SysProcAttr{CmdLine: line, CreationFlags: flags},
 	})
 	if err != nil {
 		_ = windows.CloseHandle(job)
 		return nil, startError(s.argv[0], err)
 	}
-	p := &windowsProcess{proc: proc, job: job}
-	if err := p.enter(); err != nil {
-		_ = proc.Kill()
-		_, _ = proc.Wait()
-		_ = windows.CloseHandle(job)
-		return nil, &StartError{Program: s.argv[0], Code: 126, Err: err}
+	p := &windowsProcess{id: pid, handle: windows.Handle(handle), job: job, console: h.console}
+	err = windows.AssignProcessToJobObject(job, p.handle)
+	if err == nil {
+		err = resumeThreads(uint32(pid))
+	}
+	if err != nil {
+		_ = windows.TerminateProcess(p.handle, killedCode)
+		p.reap()
+		return nil, notRunnable(err)
 	}
 	return p, nil
 }
 
-func newJob() (windows.Handle, error) {
-	job, err := windows.CreateJobObject(nil, nil)
-	if err != nil {
-		return 0, err
+// standardHandles replaces what is no open handle by NUL: a service has none.
+func standardHandles(given []uintptr) (files []uintptr, done func(), err error) {
+	var null *os.File
+	done = func() {
+		if null != nil {
+			_ = null.Close()
+		}
 	}
-	info := windows.JOBOBJECT_EXTENDED_LIMIT_INFORMATION{}
-	info.BasicLimitInformation.LimitFlags = windows.JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE
-	_, err = windows.SetInformationJobObject(job, windows.JobObjectExtendedLimitInformation,
-		uintptr(unsafe.Pointer(&info)), uint32(unsafe.Sizeof(info)))
-	if err != nil {
-		_ = windows.CloseHandle(job)
-		return 0, err
+	for _, fd := range given {
+		if open(windows.Handle(fd)) {
+			files = append(files, fd)
+			continue
+		}
+		if null == nil {
+			if null, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return nil, done, err
+			}
+		}
+		files = append(files, null.Fd())
 	}
-	return job, nil
+	return files, done, nil
+}
+
+func open(h windows.Handle) bool {
+	if h == 0 || h == windows.InvalidHandle {
+		return false
+	}
+	kind, err := windows.GetFileType(h)
+	return err == nil && kind != windows.FILE_TYPE_UNKNOWN
+}
+
+// withSystemRoot adds the one variable without which Windows programs do not work:
+// their libraries are found by it.
+func withSystemRoot(env []string) []string {
+	const name = "SYSTEMROOT"
+	root := os.Getenv(name)
+	has := slices.ContainsFunc(env, func(v string) bool {
+		n, _, _ := strings.Cut(v, "=")
+		return strings.EqualFold(n, name)
+	})
+	if has || root == "" {
+		return env
+	}
+	return append(slices.Clip(env), name+"="+root)
 }
 
 type windowsProcess struct {
-	proc *os.Process
-	job  windows.Handle
-	once sync.Once
+	id      int
+	handle  windows.Handle
+	job     windows.Handle
+	console consoleAPI
+	once    sync.Once
 }
 
-// enter puts the suspended process into its job and lets it run.
-func (p *windowsProcess) enter() error {
-	h, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(p.pid()))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = windows.CloseHandle(h) }()
-	if err := windows.AssignProcessToJobObject(p.job, h); err != nil {
-		return err
-	}
-	return resumeThreads(uint32(p.pid()))
-}
-
-// resumeThreads wakes the one thread of a process created suspended.
-func resumeThreads(pid uint32) error {
-	snap, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPTHREAD, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = windows.CloseHandle(snap) }()
-	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
-	for err = windows.Thread32First(snap, &entry); err == nil; err = windows.Thread32Next(snap, &entry) {
-		if entry.OwnerProcessID != pid {
-			continue
-		}
-		th, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, entry.ThreadID)
-		if err != nil {
-			return err
-		}
-		_, err = windows.ResumeThread(th)
-		_ = windows.CloseHandle(th)
-		return err
-	}
-	return errors.New("the new process has no thread")
-}
-
-func (p *windowsProcess) pid() int { return p.proc.Pid }
+func (p *windowsProcess) pid() int { return p.id }
 
 func (p *windowsProcess) wait(func(syscall.Signal)) Status {
-	st, err := p.proc.Wait()
-	if err != nil {
+	var code uint32
+	if _, err := windows.WaitForSingleObject(p.handle, windows.INFINITE); err != nil {
 		return Status{Code: 125}
 	}
-	return Status{Code: st.ExitCode()}
+	if err := windows.GetExitCodeProcess(p.handle, &code); err != nil {
+		return Status{Code: 125}
+	}
+	return Status{Code: int(code)}
 }
 
-// signal knows two ways: KILL ends the job, everything else is Ctrl-Break to
-// the program's group, as a new group does not receive Ctrl-C.
+// signal knows two ways: KILL ends the job, everything else is Ctrl-Break to the
+// program's group; Ctrl-C cannot be sent to one group alone.
 func (p *windowsProcess) signal(sig syscall.Signal, _ bool) error {
 	if sig == syscall.SIGKILL {
 		return p.kill(false)
 	}
-	return windows.GenerateConsoleCtrlEvent(windows.CTRL_BREAK_EVENT, uint32(p.pid()))
+	return p.console.interrupt(uint32(p.id))
 }
 
-// stop falls back to ending the job: without a console there is no Ctrl-Break.
+// stop ends the job at once where Ctrl-Break cannot be sent: waiting would be in vain.
 func (p *windowsProcess) stop(sig syscall.Signal, group bool) error {
 	if err := p.signal(sig, group); err != nil {
-		return p.kill(false)
+		return errors.Join(err, p.kill(false))
 	}
 	return nil
 }
 
-func (p *windowsProcess) kill(bool) error { return windows.TerminateJobObject(p.job, 1) }
+func (p *windowsProcess) kill(bool) error { return windows.TerminateJobObject(p.job, killedCode) }
 
-func (p *windowsProcess) clean(context.Context, time.Duration, bool) { p.reap() }
+// clean gives what the program has left in its job the chance to end by itself.
+func (p *windowsProcess) clean(ctx context.Context, grace time.Duration, _ bool) {
+	const look = 50 * time.Millisecond
+	if grace > 0 && alive(p.job) > 0 && p.console.interrupt(uint32(p.id)) == nil {
+		ctx, cancel := context.WithTimeout(ctx, grace)
+		defer cancel()
+		for alive(p.job) > 0 && pause(ctx, look) { //nolint:revive // pause is the body
+		}
+	}
+	_ = p.kill(false)
+}
 
 // reap closes the job, which ends what is left in it.
-func (p *windowsProcess) reap() { p.once.Do(func() { _ = windows.CloseHandle(p.job) }) }
+func (p *windowsProcess) reap() {
+	p.once.Do(func() {
+		_ = windows.CloseHandle(p.job)
+		_ = windows.CloseHandle(p.handle)
+	})
+}
 
 const killSignal = syscall.SIGKILL
 
-func isGone(err error) bool { return errors.Is(err, os.ErrProcessDone) }
+// isGone: a process that has ended refuses to be signalled or ended.
+func isGone(err error) bool { return errors.Is(err, windows.ERROR_INVALID_PARAMETER) }
 
 func workDir(dir string) string { return dir }
 
-// findProgram looks in the PATH of our own environment, as CreateProcess and PATHEXT want it.
-func findProgram(name, _, dir string) (string, error) {
-	full := name
-	if dir != "" && filepath.Base(name) != name && !filepath.IsAbs(name) {
-		full = filepath.Join(dir, name)
+// findProgram looks for name in the directories of path, with the endings of
+// PATHEXT; never in the present directory, which Windows would search first.
+func findProgram(name, path, dir string) (string, error) {
+	if filepath.Base(name) != name {
+		if dir != "" && !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return lookUp(name, name)
 	}
-	path, err := exec.LookPath(full)
+	for _, d := range filepath.SplitList(path) {
+		if !filepath.IsAbs(d) {
+			continue
+		}
+		if found, err := lookUp(name, filepath.Join(d, name)); err == nil {
+			return found, nil
+		}
+	}
+	return "", startError(name, exec.ErrNotFound)
+}
+
+func lookUp(name, full string) (string, error) {
+	found, err := exec.LookPath(full)
+	if err == nil || errors.Is(err, exec.ErrDot) {
+		found, err = filepath.Abs(found)
+	}
 	if err != nil {
 		return "", startError(name, err)
 	}
-	return path, nil
+	return found, nil
 }
 
 func startError(program string, err error) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/envexec/envexec/internal/files"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -61,17 +62,17 @@ func (f *File) Write(content []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, f.cfg.Path); err != nil {
+	if err := files.Replace(tmp, f.cfg.Path); err != nil {
 		_ = os.Remove(tmp)
 		return fmt.Errorf("write sink: %w", err)
 	}
-	syncDir(filepath.Dir(f.cfg.Path))
+	_ = files.SyncDir(filepath.Dir(f.cfg.Path)) // the content is safe either way
 	return nil
 }
 
 // temporary makes the new file complete and on disk, and returns its name.
 func (f *File) temporary(content []byte) (name string, err error) {
-	file, err := os.CreateTemp(filepath.Dir(f.cfg.Path), "."+filepath.Base(f.cfg.Path)+".tmp-*") // 0600, exclusive
+	file, err := files.CreateTemp(filepath.Dir(f.cfg.Path), "."+filepath.Base(f.cfg.Path)+".tmp-*", f.cfg.Mode, "")
 	if err != nil {
 		return "", fmt.Errorf("write sink: %w", err)
 	}
@@ -85,7 +86,7 @@ func (f *File) temporary(content []byte) (name string, err error) {
 	if err := chown(file, f.cfg.UID, f.cfg.GID); err != nil {
 		return "", fmt.Errorf("write sink %q: set its owner: %w", f.cfg.Path, err)
 	}
-	if err := file.Chmod(f.cfg.Mode); err != nil {
+	if err := files.SetMode(file, f.cfg.Mode); err != nil {
 		return "", fmt.Errorf("write sink %q: set its mode: %w", f.cfg.Path, err)
 	}
 	if _, err := file.Write(content); err != nil {

@@ -4,6 +4,3 @@ import "os"
 
 // chown has no numeric owners to set on Windows.
 func chown(*os.File, int, int) error { return nil }
-
-// syncDir: directories cannot be synced on Windows.
-func syncDir(string) {}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/envexec/envexec/internal/files"
 )
 
 // disk is what the file system does for us: a seam, so that tests can stop it at any byte.
@@ -24,16 +26,14 @@ type handle interface {
 func realDisk() disk {
 	return disk{
 		create: func(path string) (handle, error) {
-			return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			return files.OpenPrivate(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 		},
-		extend: func(path string) (handle, error) {
-			return os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600)
-		},
+		extend: extend,
 		rename: func(from, to string) error {
-			if err := os.Rename(from, to); err != nil {
+			if err := files.Replace(from, to); err != nil {
 				return err
 			}
-			return syncDir(filepath.Dir(to))
+			return files.SyncDir(filepath.Dir(to))
 		},
 		remove: os.Remove,
 	}

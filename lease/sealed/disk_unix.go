@@ -9,18 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return err
-	}
-	return nil
-}
+// extend opens a file so that writes go to its end.
+func extend(path string) (handle, error) { return os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600) }
 
 // lock takes path for this process alone, until it ends or unlock is called.
 func lock(path string) (unlock func() error, err error) {

@@ -2,13 +2,35 @@ package sealed
 
 import (
 	"errors"
+	"io"
 	"os"
 
 	"golang.org/x/sys/windows"
 )
 
-// syncDir has nothing to do: a directory cannot be flushed here.
-func syncDir(string) error { return nil }
+// extend opens a file so that writes go to its end. Opened for appending alone
+// Windows would not let it be cut.
+func extend(path string) (handle, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return appender{f}, nil
+}
+
+type appender struct{ *os.File }
+
+// Truncate cuts the file and goes on writing there.
+func (a appender) Truncate(size int64) error {
+	if err := a.File.Truncate(size); err != nil {
+		return err
+	}
+	_, err := a.Seek(size, io.SeekStart)
+	return err
+}
 
 // lock takes path for this process alone, until it ends or unlock is called.
 func lock(path string) (unlock func() error, err error) {

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/envexec/envexec/internal/files"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -83,7 +84,7 @@ func TestRecordsComeBack(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 	data, _ := os.ReadFile(path)
-	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 || bytes.Contains(data, []byte("empty")) {
+	if info, _ := os.Stat(path); !files.HasMode(path, info, 0o600) || bytes.Contains(data, []byte("empty")) {
 		t.Errorf("mode %v, or a name in clear", info.Mode())
 	}
 }
