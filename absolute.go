@@ -10,7 +10,7 @@ import (
 
 // fileSettings are the settings of login methods that name files.
 var fileSettings = []string{
-	"role_id_file_path", "secret_id_file_path", "token_file_path", "password_file_path", "token_path", "path",
+	"role_id_file_path", "secret_id_file_path", "token_file_path", "password_file_path", "username_file_path", "token_path", "path",
 	"keytab_path", "krb5conf_path", "ca_cert", "client_cert", "client_key", "nonce_file",
 }
 

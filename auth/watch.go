@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -83,6 +84,9 @@ func follow(w *fsnotify.Watcher, files []string) {
 	}
 	want := map[string]bool{}
 	for _, f := range files {
+		if strings.HasPrefix(f, "/dev/fd/") || strings.HasPrefix(f, "/proc/") { // a descriptor, read once
+			continue
+		}
 		want[filepath.Dir(f)] = true
 		if target, err := filepath.EvalSymlinks(f); err == nil {
 			want[filepath.Dir(target)] = true

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,6 +62,7 @@ type chooser struct {
 }
 
 func (h chooser) choose() {
+	h.twins()
 	login := &h.c.Login
 	switch {
 	case h.c.autoAuth:
@@ -71,7 +73,7 @@ func (h chooser) choose() {
 		login.Method, login.TokenFile, login.Source = "token", h.l.tokenFile, "--token-file"
 	case h.isSet("VAULT_TOKEN"):
 		login.Method, login.Source = "token", "VAULT_TOKEN"
-		login.Token, login.TokenFile, _ = h.twin("VAULT_TOKEN")
+		login.Token, login.TokenFile, _ = given(h.env, "VAULT_TOKEN")
 	case h.isSet("VAULT_ROLE_ID") || h.isSet("APPROLE_ROLE_ID"):
 		h.approle(login)
 	case h.l.method != "":
@@ -87,7 +89,7 @@ func (h chooser) choose() {
 		login.MountPath = strings.TrimSuffix(h.l.mount, "/")
 	}
 	if login.MountPath == "" && login.Method != "" && login.Method != "token" && login.Method != "token_file" {
-		login.MountPath = "auth/" + login.Method
+		login.MountPath = "auth/" + mountOf(login.Method)
 	}
 	if login.MountPath != "" && !strings.HasPrefix(login.MountPath, "auth/") && !h.c.autoAuth {
 		login.MountPath = "auth/" + login.MountPath
@@ -97,6 +99,15 @@ func (h chooser) choose() {
 	}
 }
 
+// mountOf is where a method is mounted unless said otherwise.
+func mountOf(method string) string {
+	switch method {
+	case "github_actions", "gitlab":
+		return "jwt"
+	}
+	return method
+}
+
 func (h chooser) fromVariable(name string) bool { v, _ := h.env.Get(name); return v != "" }
 
 // mergeFlags lets --auth-config and --role complete a file's method; --auth would replace it.
@@ -104,33 +115,44 @@ func (h chooser) mergeFlags(login *Login) {
 	if h.line.has("auth") && h.l.method != login.Method {
 		h.failSource("--auth", fmt.Sprintf("the login is already chosen by %s", login.Source), "remove one of them")
 	}
-	for k, v := range h.l.settings {
-		if login.Settings == nil {
-			login.Settings = map[string]any{}
-		}
-		login.Settings[k] = v
-	}
+	more := maps.Clone(h.l.settings)
 	if h.line.has("role") {
-		if login.Settings == nil {
-			login.Settings = map[string]any{}
+		if more == nil {
+			more = map[string]any{}
 		}
-		login.Settings["role"] = h.l.role
+		more["role"] = h.l.role
+	}
+	if login.Settings == nil {
+		login.Settings = more
+		return
+	}
+	maps.Copy(login.Settings, more)
+}
+
+// isSet reports whether a credential is given in one of the ways of given.
+func (h chooser) isSet(name string) bool { _, _, ok := given(h.env, name); return ok }
+
+// twins refuses credentials that are given both as NAME and as NAME_FILE.
+func (h chooser) twins() {
+	for _, name := range credentialVariables {
+		if h.fromVariable(name) && h.fromVariable(name+"_FILE") {
+			h.failSource(name, fmt.Sprintf("%s and %s_FILE are both set", name, name), "unset one of them")
+		}
 	}
 }
 
-// isSet reports whether a variable or its _FILE twin has a value.
-func (h chooser) isSet(name string) bool { return h.fromVariable(name) || h.fromVariable(name+"_FILE") }
-
-func (h chooser) twin(name string) (secret.Text, string, bool) { return twin(h.report, h.env, name) }
-
-// twin returns a credential given as NAME or as NAME_FILE; both are an error.
-func twin(r *report, env environ.Environ, name string) (secret.Text, string, bool) {
-	value, _ := env.Get(name)
-	file, _ := env.Get(name + "_FILE")
-	if value != "" && file != "" {
-		r.failSource(name, fmt.Sprintf("%s and %s_FILE are both set", name, name), "unset one of them")
+// given returns a credential given as NAME, as NAME_FILE or as the systemd
+// credential NAME, the first of them.
+func given(env environ.Environ, name string) (value secret.Text, file string, ok bool) {
+	text, _ := env.Get(name)
+	file, _ = env.Get(name + "_FILE")
+	if dir, _ := env.Get("CREDENTIALS_DIRECTORY"); text == "" && file == "" && dir != "" {
+		at := filepath.Join(dir, name)
+		if _, err := os.Stat(at); err == nil {
+			file = at
+		}
 	}
-	return secret.NewText(value), file, value != "" || file != ""
+	return secret.NewText(text), file, text != "" || file != ""
 }
 
 func (h chooser) byFlags(login *Login) {
@@ -148,14 +170,9 @@ func (h chooser) byFlags(login *Login) {
 		h.approle(login)
 		login.Source = source
 	}
-	h.credential(login, "username", "VAULT_USERNAME", "username")
-	h.credential(login, "password", "VAULT_PASSWORD", "password_file_path")
-	h.credential(login, "jwt", "VAULT_JWT", "path")
-	if login.Method == "jwt" {
-		h.credential(login, "jwt", "VAULT_ID_TOKEN", "path")
-	}
+	h.credentials(login)
 	if login.Method == "token" {
-		login.Token, login.TokenFile, _ = h.twin("VAULT_TOKEN")
+		login.Token, login.TokenFile, _ = given(h.env, "VAULT_TOKEN")
 	}
 	if h.l.role != "" {
 		login.Settings["role"] = h.l.role
@@ -165,20 +182,41 @@ func (h chooser) byFlags(login *Login) {
 	}
 }
 
-// credential hands a method the value of a variable, or its twin's path under fileKey.
-func (h chooser) credential(login *Login, key, name, fileKey string) {
-	uses := map[string][]string{"username": {"userpass", "ldap"}, "password": {"userpass", "ldap"}, "jwt": {"jwt", "kubernetes"}}
-	if !slices.Contains(uses[key], login.Method) {
+// credentials hands a method what the variables say of it.
+func (h chooser) credentials(login *Login) {
+	switch login.Method {
+	case "userpass", "ldap":
+		h.credential(login, "VAULT_USERNAME", "username", "username_file_path", "")
+		h.credential(login, "VAULT_PASSWORD", "password", "password_file_path", "remove_password_after_reading")
+	case "jwt":
+		h.credential(login, "VAULT_ID_TOKEN", "jwt", "path", "remove_jwt_after_reading")
+		h.credential(login, "VAULT_JWT", "jwt", "path", "remove_jwt_after_reading")
+	case "kubernetes":
+		if h.fromVariable("VAULT_JWT") {
+			h.failSource("VAULT_JWT", "method kubernetes reads its token from a file", "use VAULT_JWT_FILE")
+		}
+		h.credential(login, "VAULT_JWT", "", "token_path", "")
+	}
+}
+
+// credential hands the method a variable's value as key, or its twin's path as fileKey. A file
+// named by a variable is the user's own, as an env file is: reading it does not use it up.
+func (h chooser) credential(login *Login, name, key, fileKey, removeKey string) {
+	value, file, ok := given(h.env, name)
+	if !ok {
 		return
 	}
-	value, file, ok := h.twin(name)
+	delete(login.Settings, key)
+	delete(login.Settings, fileKey)
 	switch {
-	case !ok:
 	case file != "":
 		login.Settings[fileKey] = file
+		if removeKey != "" {
+			login.Settings[removeKey] = false
+		}
 	case key == "username":
 		login.Settings[key] = value.Reveal()
-	default:
+	case key != "":
 		login.Settings[key] = value
 	}
 }
@@ -186,7 +224,7 @@ func (h chooser) credential(login *Login, key, name, fileKey string) {
 func (h chooser) approle(login *Login) {
 	login.Method = "approle"
 	login.Settings = map[string]any{}
-	login.Source = idsFromVariables(h.report, h.env, login.Settings)
+	login.Source = idsFromVariables(h.env, login.Settings)
 	for k, v := range h.l.settings {
 		login.Settings[k] = v
 	}
@@ -194,22 +232,21 @@ func (h chooser) approle(login *Login) {
 
 // idsFromVariables completes AppRole settings that name no role id or no secret id, and
 // returns the variable the role id came from.
-func idsFromVariables(r *report, env environ.Environ, settings map[string]any) (source string) {
+func idsFromVariables(env environ.Environ, settings map[string]any) (source string) {
 	missing := func(key, fileKey string) bool { return settings[key] == nil && settings[fileKey] == nil }
 	for _, name := range []string{"VAULT_ROLE_ID", "APPROLE_ROLE_ID"} {
-		if value, file, ok := twin(r, env, name); ok && missing("role_id", "role_id_file_path") {
+		if value, file, ok := given(env, name); ok && missing("role_id", "role_id_file_path") {
 			put(settings, "role_id", value, "role_id_file_path", file)
 			source = name
 		}
 	}
 	for _, name := range []string{"VAULT_SECRET_ID", "APPROLE_SECRET_ID"} {
-		value, file, ok := twin(r, env, name)
+		value, file, ok := given(env, name)
 		if !ok || !missing("secret_id", "secret_id_file_path") {
 			continue
 		}
 		put(settings, "secret_id", value, "secret_id_file_path", file)
 		if _, said := settings["remove_secret_id_file_after_reading"]; file != "" && !said {
-			// A file named by a variable is the user's own, as an env file is: reading it does not use it up.
 			settings["remove_secret_id_file_after_reading"] = false
 		}
 	}

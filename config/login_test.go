@@ -113,3 +113,59 @@ func TestStripList(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A credential is given as NAME, as NAME_FILE, or as the systemd credential NAME.
+func TestLoginCredentialFiles(t *testing.T) {
+	dir := map[string]string{"creds/VAULT_ROLE_ID": "r", "creds/VAULT_SECRET_ID": "s", "creds/VAULT_TOKEN": "t", "creds/VAULT_PASSWORD": "p", "creds/VAULT_JWT": "j"}
+	for _, tc := range []struct {
+		name, want string
+		env        []string
+	}{
+		{"approle", "approle remove_secret_id_file_after_reading=false role_id_file_path=creds/VAULT_ROLE_ID secret_id_file_path=creds/VAULT_SECRET_ID",
+			[]string{"ENVEXEC_AUTH=approle"}},
+		{"token", "token creds/VAULT_TOKEN", nil},
+		{"variable goes before", "token ", []string{"VAULT_TOKEN=x"}},
+		{"password", "userpass password_file_path=creds/VAULT_PASSWORD remove_password_after_reading=false username=u", []string{"ENVEXEC_AUTH=userpass", "VAULT_USERNAME=u"}},
+		{"user name and password by twins", "ldap password_file_path=/p remove_password_after_reading=false username_file_path=/u",
+			[]string{"ENVEXEC_AUTH=ldap", "VAULT_USERNAME_FILE=/u", "VAULT_PASSWORD_FILE=/p"}},
+		{"jwt", "jwt path=creds/VAULT_JWT remove_jwt_after_reading=false", []string{"ENVEXEC_AUTH=jwt"}},
+		{"kubernetes", "kubernetes role=app token_path=/var/token", []string{"ENVEXEC_AUTH=kubernetes", "VAULT_ROLE=app", "VAULT_JWT_FILE=/var/token"}},
+		{"github", "github_actions role=ci", []string{"ENVEXEC_AUTH=github_actions", "VAULT_ROLE=ci"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := mustParse(t, dir, append(tc.env, "CREDENTIALS_DIRECTORY=creds"), "--", "app").Login
+			got := []string{}
+			for k, v := range l.Settings {
+				got = append(got, fmt.Sprintf("%s=%v", k, v))
+			}
+			text := l.Method + " " + l.TokenFile + sorted(got)
+			if text = strings.ReplaceAll(text, `\`, "/"); text != tc.want {
+				t.Errorf("got %q, want %q", text, tc.want)
+			}
+			if tc.name == "github" && l.MountPath != "auth/jwt" {
+				t.Errorf("mounted at %s", l.MountPath)
+			}
+		})
+	}
+	if _, err := parse(t, nil, []string{"ENVEXEC_AUTH=kubernetes", "VAULT_JWT=canary"}, "--", "app"); err == nil || !strings.Contains(err.Error(), "use VAULT_JWT_FILE") {
+		t.Errorf("a jwt by variable for kubernetes: %v", err)
+	}
+}
+
+// Both ways at once is a mistake for every credential, whatever logs in.
+func TestLoginTwins(t *testing.T) {
+	for _, name := range credentialVariables {
+		_, err := parse(t, map[string]string{"a.hcl": autoAuth}, []string{name + "=canary", name + "_FILE=/f"}, "--config", "a.hcl", "--", "app")
+		if err == nil || !strings.Contains(err.Error(), name+" and "+name+"_FILE are both set") || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// --role for a method without settings of its own.
+func TestLoginRoleForCert(t *testing.T) {
+	file := map[string]string{"a.hcl": "auto_auth {\n  method \"cert\" { }\n}\n"}
+	if l := mustParse(t, file, nil, "--config", "a.hcl", "--role", "web", "--", "app").Login; l.Settings["role"] != "web" {
+		t.Errorf("settings %v", l.Settings)
+	}
+}

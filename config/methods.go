@@ -13,6 +13,7 @@ type methodKey struct {
 	name     string
 	kind     string // string, bool, weak bool, duration, number
 	required bool
+	instead  string // the key that may be given instead of a required one
 	def      string
 	doc      string
 	ours     bool
@@ -33,17 +34,19 @@ func methodKeys() map[string][]methodKey {
 			{name: "role_session_name", kind: "string"}, {name: "role_session_expiration", kind: "number"}, {name: "private_key", kind: "string"},
 			{name: "public_key_id", kind: "string"}, {name: "session_expiration", kind: "number"}, {name: "role_name", kind: "string"}},
 		"approle": {
-			{name: "role_id_file_path", kind: "string", required: true, doc: "file with the role id"},
+			{name: "role_id_file_path", kind: "string", required: true, instead: "role_id", doc: "file with the role id"},
 			{name: "secret_id_file_path", kind: "string", doc: "file with the secret id; without it the role id alone logs in"},
 			{name: "remove_secret_id_file_after_reading", kind: "weak bool", def: "true", doc: "remove that file once it is read"},
 			{name: "secret_id_response_wrapping_path", kind: "string", doc: "the file holds a wrapping token made at this path, auth/approle/role/NAME/secret-id"},
-			{name: "role_id", kind: "string", ours: true, doc: "the role id itself, instead of its file"}},
+			{name: "role_id", kind: "string", ours: true, doc: "the role id itself, instead of its file"},
+			{name: "secret_id", kind: "string", ours: true, doc: "the secret id itself, instead of its file"}},
 		"aws": {
 			{name: "type", kind: "string", required: true, allow: []string{"iam", "ec2"}, doc: "iam or ec2"}, role,
 			{name: "access_key", kind: "string", doc: "credential; without it the environment, the shared file, a web identity or the instance"},
 			{name: "secret_key", kind: "string"}, {name: "session_token", kind: "string"},
 			{name: "header_value", kind: "string", doc: "the server id header the role demands"},
 			{name: "nonce", kind: "string", doc: "for ec2: proves that a later login is the same client"},
+			{name: "nonce_file", kind: "string", ours: true, doc: "for ec2: file that keeps a random nonce, made if it is absent"},
 			{name: "region", kind: "string", def: "us-east-1", doc: "region of the STS endpoint; empty = ask the instance"},
 			{name: "credential_poll_interval", kind: "number", def: "60", doc: "seconds between looks for new credentials"}},
 		"azure": {role,
@@ -67,10 +70,11 @@ func methodKeys() map[string][]methodKey {
 			{name: "project", kind: "string", doc: "without effect, as in Vault"},
 			{name: "jwt_exp", kind: "number", def: "15", doc: "minutes the signed JWT lives"}},
 		"jwt": {
-			{name: "path", kind: "string", required: true, doc: "file with the JWT"}, role,
+			{name: "path", kind: "string", required: true, instead: "jwt", doc: "file with the JWT"}, role,
 			{name: "remove_jwt_after_reading", kind: "weak bool", def: "true", doc: "remove that file once it is read"},
 			{name: "remove_jwt_follows_symlinks", kind: "weak bool", def: "false", doc: "remove what a link points at"},
-			{name: "jwt_read_period", kind: "duration", def: "500ms when removing, else 1m", doc: "how often to look for a new one"}},
+			{name: "jwt_read_period", kind: "duration", def: "500ms when removing, else 1m", doc: "how often to look for a new one"},
+			{name: "jwt", kind: "string", ours: true, doc: "the JWT itself, instead of its file"}},
 		"kerberos": {
 			{name: "username", kind: "string", required: true, doc: "account"},
 			{name: "service", kind: "string", required: true, doc: "service principal of Vault"},
@@ -80,28 +84,36 @@ func methodKeys() map[string][]methodKey {
 			{name: "disable_fast_negotiation", kind: "weak bool", def: "false", doc: "for old servers"}},
 		"kubernetes": {role,
 			{name: "token_path", kind: "string", def: serviceAccountToken, doc: "the service account's token"}},
-		"ldap": {
-			{name: "username", kind: "string", required: true, doc: "account"},
-			{name: "password_file_path", kind: "string", required: true, doc: "file with its password"},
-			{name: "remove_password_after_reading", kind: "weak bool", def: "true", doc: "remove that file once it is read"},
-			{name: "remove_password_follows_symlinks", kind: "weak bool", def: "false", doc: "remove what a link points at"},
-			{name: "password_read_period", kind: "duration", def: "500ms when removing, else 1m", doc: "how often to look for a new one"}},
+		"ldap": passwordKeys(false),
 		"oci": {
 			{name: "type", kind: "string", required: true, allow: []string{"apikey", "instance"}, doc: "apikey or instance"}, role,
 			{name: "credential_poll_interval", kind: "duration", def: "60s", doc: "how often to look for new credentials"}},
 		"token_file": {
 			{name: "token_file_path", kind: "string", required: true, doc: "file with the token"}},
-		"userpass": {
-			{name: "username", kind: "string", required: true, ours: true, doc: "account"},
-			{name: "password_file_path", kind: "string", required: true, ours: true, doc: "file with its password"},
-			{name: "remove_password_after_reading", kind: "weak bool", def: "true", ours: true, doc: "remove that file once it is read"}},
+		"userpass": passwordKeys(true),
+		"github_actions": {
+			{name: "role", kind: "string", ours: true, doc: "role to log in as; without it the mount's default"},
+			{name: "audience", kind: "string", ours: true, def: "GitHub's", doc: "audience of the token the job asks GitHub for"}},
+		"gitlab": {
+			{name: "role", kind: "string", ours: true, doc: "role to log in as; without it the mount's default"},
+			{name: "token_variable", kind: "string", ours: true, def: "VAULT_ID_TOKEN", doc: "the job's variable with the token, named under id_tokens"}},
+	}
+}
+
+// passwordKeys are those of ldap, and of userpass, which Vault's agent has not.
+func passwordKeys(ours bool) []methodKey {
+	return []methodKey{
+		{name: "username", kind: "string", required: true, instead: "username_file_path", ours: ours, doc: "account"},
+		{name: "password_file_path", kind: "string", required: true, instead: "password", ours: ours, doc: "file with its password"},
+		{name: "remove_password_after_reading", kind: "weak bool", def: "true", ours: ours, doc: "remove that file once it is read"},
+		{name: "remove_password_follows_symlinks", kind: "weak bool", def: "false", ours: ours, doc: "remove what a link points at"},
+		{name: "password_read_period", kind: "duration", def: "500ms when removing, else 1m", ours: ours, doc: "how often to look for a new one"},
+		{name: "password", kind: "string", ours: true, doc: "the password itself, instead of its file"},
+		{name: "username_file_path", kind: "string", ours: true, doc: "file with the account's name, instead of username"},
 	}
 }
 
 func methodNames() []string { return slices.Sorted(maps.Keys(methodKeys())) }
-
-// ourMethods are those Vault's own agent has not.
-var ourMethods = []string{"userpass"}
 
 // checkMethod looks at the keys of a file's method; all it finds are things Vault sees
 // only when it logs in, or never.
@@ -127,8 +139,7 @@ func checkMethod(d *decoder, method string, settings map[string]any, pos Positio
 		}
 	}
 	for _, k := range keys {
-		instead := method == "approle" && k.name == "role_id_file_path" && settings["role_id"] != nil
-		if v, set := settings[k.name]; k.required && !instead && (!set || v == "" || v == nil) {
+		if v, set := settings[k.name]; k.required && settings[k.instead] == nil && (!set || v == "" || v == nil) {
 			d.doubt(pos, path(k.name), fmt.Sprintf("missing: method %s needs it", method), "")
 		}
 	}

@@ -84,7 +84,7 @@ func methodExample(method, line string) string {
 	name, _, _ := strings.Cut(line, " = ")
 	config := line
 	for _, k := range methodKeys()[method] {
-		if k.required && k.name != name && !(name == "role_id" && k.name == "role_id_file_path") {
+		if k.required && k.name != name && name != k.instead {
 			config += "\n      " + k.name + " = " + methodValue(k)
 		}
 	}

@@ -78,7 +78,7 @@ func methodStanza(l *Login) stanza {
 				d.doubt(b.pos, d.key("config"), "missing", "write config { … }")
 			} else {
 				if l.Method == "approle" {
-					idsFromVariables(&d.report, d.env, l.Settings)
+					idsFromVariables(d.env, l.Settings)
 				}
 				checkMethod(d, l.Method, l.Settings, b.pos)
 			}

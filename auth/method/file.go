@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -20,6 +21,8 @@ const maxFile = 1 << 20
 // File is a credential in a file. It is read anew at each Read; when it has
 // been removed since, the last value read is used. Safe for concurrent use.
 type File struct {
+	// Path may name an inherited descriptor, as /dev/fd/3 does: that is read once, to its
+	// end, and closed, so that the program does not inherit it.
 	Path string
 	What string // names the credential in errors
 	// Remove deletes the file once it has been read. With FollowSymlinks, a
@@ -28,8 +31,9 @@ type File struct {
 	// Verbatim keeps white space except line ends at the end: for passwords.
 	Verbatim bool
 
-	mu   sync.Mutex
-	last string
+	mu    sync.Mutex
+	last  string
+	taken bool // the descriptor was read
 }
 
 // Read returns the trimmed content. A file that is absent or empty gives the
@@ -61,6 +65,9 @@ func (f *File) Peek() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if v, err := f.read(); err == nil && v != "" {
+		if f.taken {
+			f.last = v
+		}
 		return v
 	}
 	return f.last
@@ -74,14 +81,7 @@ func (f *File) Forget() {
 }
 
 func (f *File) read() (string, error) {
-	info, err := os.Stat(f.Path)
-	if err != nil {
-		return "", err
-	}
-	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
-		return "", errors.New("it is not a regular file")
-	}
-	file, err := os.Open(f.Path)
+	file, err := f.open()
 	if err != nil {
 		return "", err
 	}
@@ -102,7 +102,43 @@ func (f *File) read() (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
+func (f *File) open() (*os.File, error) {
+	if fd, ok := descriptor(f.Path); ok {
+		if f.taken {
+			return nil, errors.New("the descriptor was read already")
+		}
+		if err := inherited(fd); err != nil {
+			return nil, err
+		}
+		f.taken = true
+		return os.NewFile(uintptr(fd), f.Path), nil
+	}
+	info, err := os.Stat(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, errors.New("it is not a regular file")
+	}
+	return os.Open(f.Path)
+}
+
+// descriptor returns the number in a path that names one. Standard input, output and
+// error are the program's and are not taken.
+func descriptor(path string) (fd int, ok bool) {
+	for _, dir := range []string{"/dev/fd/", "/proc/self/fd/"} {
+		if n, found := strings.CutPrefix(path, dir); found {
+			fd, err := strconv.Atoi(n)
+			return fd, err == nil && fd > 2
+		}
+	}
+	return 0, false
+}
+
 func (f *File) remove() error {
+	if f.taken {
+		return nil
+	}
 	path := f.Path
 	if f.FollowSymlinks {
 		if target, err := filepath.EvalSymlinks(path); err == nil {

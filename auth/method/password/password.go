@@ -17,8 +17,9 @@ import (
 
 // Config says who logs in and where the password comes from.
 type Config struct {
-	MountPath string // required: "auth/ldap", "auth/userpass"
-	Username  string // required
+	MountPath    string // required: "auth/ldap", "auth/userpass"
+	Username     string // this or UsernameFile is required
+	UsernameFile string // username_file_path
 
 	PasswordFile string      // password_file_path; this or Password is required
 	Password     secret.Text // the password itself
@@ -39,13 +40,17 @@ func FromMap(m map[string]any) (Config, error) {
 	o := method.NewOptions(m)
 	c := Config{
 		Username:         o.String("username", ""),
+		UsernameFile:     o.String("username_file_path", ""),
 		PasswordFile:     o.String("password_file_path", ""),
 		Password:         o.Text("password"),
 		KeepPasswordFile: !o.Bool("remove_password_after_reading", true),
 		FollowSymlinks:   o.Bool("remove_password_follows_symlinks", false),
 		ReadPeriod:       o.Duration("password_read_period", 0),
 	}
-	o.Require("username", c.Username)
+	o.OneOf("username", "username_file_path")
+	if o.Has("username") {
+		o.Require("username", c.Username)
+	}
 	o.OneOf("password_file_path", "password")
 	return c, o.Err()
 }
@@ -55,8 +60,8 @@ func New(c Config) (*Method, error) {
 	switch {
 	case c.MountPath == "":
 		return nil, errors.New("password: a mount path is required")
-	case c.Username == "":
-		return nil, errors.New("password: a user name is required")
+	case (c.Username == "") == (c.UsernameFile == ""):
+		return nil, errors.New("password: either a user name or its file is required")
 	case (c.PasswordFile == "") == c.Password.Empty():
 		return nil, errors.New("password: either a password or its file is required")
 	}
@@ -66,15 +71,15 @@ func New(c Config) (*Method, error) {
 	if c.ReadPeriod <= 0 {
 		c.ReadPeriod = method.ReadPeriod(!c.KeepPasswordFile)
 	}
-	return &Method{cfg: c, file: method.File{
+	return &Method{cfg: c, user: method.File{Path: c.UsernameFile, What: "user name"}, file: method.File{
 		Path: c.PasswordFile, What: "password", Verbatim: true, Remove: !c.KeepPasswordFile, FollowSymlinks: c.FollowSymlinks,
 	}}, nil
 }
 
 // Method is an api.AuthMethod and a method.Credentials.
 type Method struct {
-	cfg  Config
-	file method.File
+	cfg        Config
+	user, file method.File
 }
 
 // Login implements api.AuthMethod.
@@ -90,21 +95,37 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 			m.cfg.Logger.Warn("password file stays readable", "error", removal)
 		}
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login/"+m.cfg.Username, map[string]any{"password": password})
+	user := m.cfg.Username
+	if m.cfg.UsernameFile != "" {
+		var err error
+		if user, _, err = m.user.Read(); err != nil {
+			return nil, err
+		}
+	}
+	return method.Login(ctx, client, m.cfg.MountPath+"/login/"+user, map[string]any{"password": password})
 }
 
 // Fingerprint implements method.Credentials.
 func (m *Method) Fingerprint(context.Context) (string, error) {
-	if m.cfg.PasswordFile == "" {
-		return method.Fingerprint(m.cfg.Password.Reveal()), nil
+	user, password := m.cfg.Username, m.cfg.Password.Reveal()
+	if m.cfg.UsernameFile != "" {
+		user = m.user.Peek()
 	}
-	return method.Fingerprint(m.file.Peek()), nil
+	if m.cfg.PasswordFile != "" {
+		password = m.file.Peek()
+	}
+	if user == "" || password == "" {
+		return "", nil
+	}
+	return method.Fingerprint(user, password), nil
 }
 
 // Watch implements method.Credentials.
 func (m *Method) Watch() (files []string, interval time.Duration) {
-	if m.cfg.PasswordFile == "" {
-		return nil, 0
+	for _, f := range []string{m.cfg.UsernameFile, m.cfg.PasswordFile} {
+		if f != "" {
+			files = append(files, f)
+		}
 	}
-	return []string{m.cfg.PasswordFile}, m.cfg.ReadPeriod
+	return files, m.cfg.ReadPeriod
 }
