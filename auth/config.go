@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,12 @@ type Config struct {
 	// Revoke lets Retire and Close revoke tokens this session logged in for. Leave it false when a
 	// token is handed out or must outlive the process.
 	Revoke bool
+
+	// Keep keeps the newest token for the next start, which then looks it up instead of
+	// logging in; nil = every start logs in. KeepFor says what the token was for, the settings
+	// of the login for example: one kept for something else is not used.
+	Keep    Keeper
+	KeepFor string
 
 	Sinks  []Sink // written in order
 	Logger *slog.Logger
@@ -150,7 +157,11 @@ func New(c Config) (*Session, error) {
 	if c.WrapTTL > 0 {
 		client.SetWrappingLookupFunc(wrapLogin(c.MountPath, c.WrapTTL))
 	}
-	return &Session{cfg: c, client: client, wake: make(chan struct{}, 1), results: make(chan func(*loop))}, nil
+	s := &Session{cfg: c, client: client, wake: make(chan struct{}, 1), results: make(chan func(*loop))}
+	if c.Keep != nil && c.WrapTTL == 0 { // after those who wait for it; what is wrapped is not ours
+		s.cfg.Sinks = append(slices.Clone(c.Sinks), keeping{s})
+	}
+	return s, nil
 }
 
 // wrapLogin asks for wrapping of requests below the login's mount only.

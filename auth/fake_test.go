@@ -24,7 +24,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeVault struct {
 	mu    sync.Mutex
 	renew func(token string) (status int, ttl int)
-	calls []string // "renew-self TOKEN"
+	look  func(token string) (status int, answer string) // lookup-self
+	calls []string                                       // "renew-self TOKEN"
 }
 
 func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -40,7 +41,9 @@ func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
 		b, _ := json.Marshal(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": ttl, "renewable": true}})
 		body = string(b)
 	}
-	if status >= 400 {
+	if op == "lookup-self" {
+		status, body = f.look(token)
+	} else if status >= 400 {
 		body = `{"errors":["permission denied"]}`
 	}
 	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}, Request: r}, nil

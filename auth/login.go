@@ -11,12 +11,13 @@ import (
 
 // login starts one attempt.
 func (l *loop) login() {
+	if l.kept != nil {
+		l.resume(l.kept)
+		return
+	}
 	l.busy = true
 	l.begin(func(ctx context.Context) func(*loop) {
-		print := ""
-		if l.credentials != nil { // before Login reads them: a change in between is seen as one
-			print, _ = l.credentials.Fingerprint(ctx)
-		}
+		print := l.fingerprint(ctx) // before Login reads them: a change in between is seen as one
 		ctx, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
 		defer cancel()
 		s, err := l.cfg.Method.Login(ctx, l.client)
@@ -27,6 +28,15 @@ func (l *loop) login() {
 		}
 		return func(l *loop) { l.loginDone(print, changed, s, err) }
 	})
+}
+
+// fingerprint is that of the credentials now; "" when there are none or the method does not tell.
+func (l *loop) fingerprint(ctx context.Context) string {
+	if l.credentials == nil {
+		return ""
+	}
+	print, _ := l.credentials.Fingerprint(ctx)
+	return print
 }
 
 func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
@@ -47,6 +57,7 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	now := l.cfg.now()
 	l.born = now
 	t.Namespace = l.client.Namespace()
+	t.Own, l.own = t.Own || l.own, false
 	wrapped := s.WrapInfo != nil
 	if cur := l.current(); cur != nil && cur.token.ID.Equal(t.ID) && !wrapped {
 		l.same(cur, t)
@@ -61,7 +72,7 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 		t.Own = false
 	}
 	l.mu.Lock()
-	l.lives = append(l.lives, o)
+	l.lives, l.print = append(l.lives, o), print
 	l.mu.Unlock()
 	l.cfg.Logger.Info("logged in", "mount_path", l.cfg.MountPath, "epoch", t.Epoch, "accessor", t.Accessor, "policies", t.Policies, "ttl", t.TTL)
 	if l.cfg.Trace.OnLogin != nil {

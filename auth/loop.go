@@ -24,6 +24,8 @@ type loop struct {
 	credentials method.Credentials
 	changes     <-chan string // fingerprints, from watch
 
+	kept  *kept // of the last start, until it was looked up
+	own   bool  // the token looked up is ours: it was kept
 	epoch uint64
 	fatal error
 	late  []func(*loop) // results that came when the loop had ended; guarded by mu
@@ -40,7 +42,7 @@ type loop struct {
 }
 
 func (l *loop) run() error {
-	l.want = "start"
+	l.want, l.kept = "start", l.recall()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {

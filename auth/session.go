@@ -25,6 +25,7 @@ type Session struct {
 	mu      sync.Mutex
 	lives   []*life // oldest first; fields belong to the loop while Run runs, guarded by mu
 	lastErr error
+	print   string         // fingerprint of the newest login's credentials
 	invalid []secret.Token // reported by Invalid, not yet seen by the loop
 	retire  uint64
 }
@@ -116,6 +117,9 @@ func (s *Session) Close(ctx context.Context) error {
 		if err := s.revokeUntil(ctx, l.token); err != nil {
 			errs = append(errs, fmt.Errorf("revoke the token of login %d: %s", l.token.Epoch, describe(err)))
 		}
+	}
+	if len(lives) > 0 {
+		errs = append(errs, s.forgetKept())
 	}
 	return errors.Join(errs...)
 }
