@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/auth"
+	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/lease"
@@ -26,6 +27,7 @@ const sealedName = "envexec.sealed"
 // The shares of the sealed cache: each has one user.
 const (
 	sealedSecrets = "secrets" // what the store read for the program
+	sealedLogin   = "login"   // the session's token
 )
 
 // openSealed opens the sealed cache, nil when none is configured. The caller closes
@@ -114,6 +116,18 @@ func (v *vaultSide) shelve(cfg *lease.Config) {
 	p := v.cfg.Cache.Persist
 	cfg.Cache, cfg.CacheMaxAge = v.sealed.Part(sealedSecrets), p.MaxAge
 	cfg.FallbackAfter = max(p.Fallback, time.Nanosecond)
+}
+
+// keepLogin gives the session its share of the sealed cache. A login that cannot be
+// repeated outlives the program's end, so that a restart has one.
+func (v *vaultSide) keepLogin(cfg *auth.Config) {
+	if v.sealed == nil {
+		return
+	}
+	cfg.Keep, cfg.KeepFor = v.sealed.Part(sealedLogin), method.Fingerprint(fmt.Sprint(v.cfg.Login.Settings))
+	if c, ok := cfg.Method.(method.Consumer); ok && c.Consumes() {
+		cfg.Leave, v.revokes = true, false
+	}
 }
 
 // loginFailed lets the store fall back to the sealed cache at once when there is no

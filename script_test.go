@@ -230,6 +230,7 @@ type vaultKey struct{}
 //	vault requests N [REGEXP]       exactly N requests since then whose "operation path" matches
 //	vault alive N                   exactly N tokens are alive beside root's
 //	vault leases PREFIX N
+//	vault revoke-all                all tokens but root's
 //	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR
 //	vault stop | resume | seal | unseal
 //	vault hang | wake               the process is stopped, its connections stay open
@@ -287,6 +288,13 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 		v.requests(ts, t, args)
 	case "alive":
 		number(ts, args[0], len(v.Accessors(t))-1, "tokens alive beside root's")
+	case "revoke-all":
+		own := v.Read(t, "auth/token/lookup-self").Data["accessor"]
+		for _, accessor := range v.Accessors(t) {
+			if accessor != own {
+				v.Write(t, "auth/token/revoke-accessor", map[string]any{"accessor": accessor})
+			}
+		}
 	case "leases":
 		v.leases(ts, t, args[0], args[1])
 	case "stop":

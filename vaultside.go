@@ -130,7 +130,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	// A token someone else may be using lives on.
 	v.revokes = l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth
 	var once sync.Once
-	return auth.New(auth.Config{
+	cfg := auth.Config{
 		Client:     v.client,
 		Method:     method,
 		MountPath:  l.MountPath,
@@ -147,7 +147,9 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 			OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) },
 			OnFailure:   v.loginFailed,
 		},
-	})
+	}
+	v.keepLogin(&cfg)
+	return auth.New(cfg)
 }
 
 func exitRule(c config.Choice) auth.Exit {

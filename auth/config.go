@@ -78,6 +78,9 @@ type Config struct {
 	// of the login for example: one kept for something else is not used.
 	Keep    Keeper
 	KeepFor string
+	// Leave makes Close leave the kept token alive: for credentials that a login uses up,
+	// with which the next start could not log in.
+	Leave bool
 
 	Sinks  []Sink // written in order
 	Logger *slog.Logger

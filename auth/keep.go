@@ -110,7 +110,6 @@ func (l *loop) resumed(k *kept, print string, s *api.Secret, err error) {
 		l.drop(k, "the token of the last start is no longer valid, logging in")
 		return
 	}
-	l.cfg.Logger.Info("using the token of the last start", "accessor", k.Accessor)
 	l.kept, l.own = nil, true
 	l.loginDone(print, false, s, nil)
 }

@@ -117,25 +117,27 @@ func TestWhatIsNotKept(t *testing.T) {
 		"few uses": {Auth: &api.SecretAuth{ClientToken: "one", LeaseDuration: 600}, Data: map[string]any{"num_uses": 3}},
 		"wrapped":  {WrapInfo: &api.SecretWrapInfo{Token: "one", TTL: 600}},
 		"revoked":  service("one", 600),
+		"left":     service("one", 600),
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			records := &shelf{}
-			s, stop := start(t, &fakeVault{}, &fakeMethod{login: func(int) (*api.Secret, error) { return answer, nil }}, func(c *Config) {
-				c.Keep = records
+			vault := &fakeVault{}
+			s, stop := start(t, vault, &fakeMethod{login: func(int) (*api.Secret, error) { return answer, nil }}, func(c *Config) {
+				c.Keep, c.Leave = records, name == "left"
 				if name == "wrapped" {
 					c.WrapTTL, c.Sinks = time.Minute, []Sink{&fakeSink{}}
 				}
 			})
 			synctest.Wait()
-			if kept := len(records.Load()) > 0; kept != (name == "revoked") {
+			if kept := len(records.Load()) > 0; kept != (name == "revoked" || name == "left") {
 				t.Errorf("%s: kept %v while running", name, kept)
 			}
 			_ = stop()
 			if err := s.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if kept := records.Load(); len(kept) > 0 {
-				t.Errorf("%s: kept after the end", name)
+			if kept := len(records.Load()) > 0; kept != (name == "left") || vault.count("revoke-self") > 0 != (name == "revoked" || name == "few uses") {
+				t.Errorf("%s: after the end kept %v, revoked %d times", name, kept, vault.count("revoke-self"))
 			}
 		})
 	}

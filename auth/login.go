@@ -57,7 +57,8 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	now := l.cfg.now()
 	l.born = now
 	t.Namespace = l.client.Namespace()
-	t.Own, l.own = t.Own || l.own, false
+	resumed := l.own
+	t.Own, l.own = t.Own || resumed, false
 	wrapped := s.WrapInfo != nil
 	if cur := l.current(); cur != nil && cur.token.ID.Equal(t.ID) && !wrapped {
 		l.same(cur, t)
@@ -74,7 +75,12 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	l.mu.Lock()
 	l.lives, l.print = append(l.lives, o), print
 	l.mu.Unlock()
-	l.cfg.Logger.Info("logged in", "mount_path", l.cfg.MountPath, "epoch", t.Epoch, "accessor", t.Accessor, "policies", t.Policies, "ttl", t.TTL)
+	attrs := []any{"mount_path", l.cfg.MountPath, "epoch", t.Epoch, "accessor", t.Accessor, "policies", t.Policies, "ttl", t.TTL}
+	if resumed {
+		l.cfg.Logger.Info("using the token of the last start", attrs...)
+	} else {
+		l.cfg.Logger.Info("logged in", attrs...)
+	}
 	if l.cfg.Trace.OnLogin != nil {
 		l.cfg.Trace.OnLogin(t)
 	}

@@ -99,7 +99,7 @@ func (s *Session) Token() (t secret.Token, ok bool) {
 }
 
 // Close revokes every live token this session logged in for, newest last, when
-// Config.Revoke says so; a transient failure is tried again until ctx ends. Call
+// Config.Revoke says so, but for what Config.Leave leaves; a transient failure is tried again until ctx ends. Call
 // it after Run has returned. The error, for one warning, names what stays alive.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
@@ -108,6 +108,10 @@ func (s *Session) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	if !s.cfg.Revoke {
 		return nil
+	}
+	left := s.cfg.Leave && s.cfg.Keep != nil
+	if left && len(lives) > 0 {
+		lives = lives[:len(lives)-1]
 	}
 	var errs []error
 	for _, l := range lives {
@@ -118,7 +122,7 @@ func (s *Session) Close(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("revoke the token of login %d: %s", l.token.Epoch, describe(err)))
 		}
 	}
-	if len(lives) > 0 {
+	if !left {
 		errs = append(errs, s.forgetKept())
 	}
 	return errors.Join(errs...)

@@ -27,6 +27,13 @@ type Credentials interface {
 	Watch() (files []string, interval time.Duration)
 }
 
+// Consumer is what a method implements whose credentials a login may use up: a file
+// that is removed, a wrapping token that answers once.
+type Consumer interface {
+	// Consumes reports whether a process that starts later finds no credentials.
+	Consumes() bool
+}
+
 // Keys of the login answer that api.SecretAuth has no field for. Login keeps
 // them in Secret.Data, which is empty in a login answer otherwise.
 const (

@@ -180,6 +180,11 @@ func refused(err error) bool {
 	return errors.As(err, &re) && (re.StatusCode == http.StatusBadRequest || re.StatusCode == http.StatusForbidden)
 }
 
+// Consumes implements method.Consumer.
+func (m *Method) Consumes() bool {
+	return m.cfg.WrappingPath != "" || m.cfg.SecretIDFile != "" && !m.cfg.KeepSecretIDFile
+}
+
 // Fingerprint implements method.Credentials.
 func (m *Method) Fingerprint(context.Context) (string, error) {
 	role, id := m.cfg.RoleID, m.cfg.SecretID.Reveal()

@@ -173,6 +173,9 @@ func (g *GitHub) fetch(ctx context.Context) (string, error) {
 	return answer.Value, nil
 }
 
+// Consumes implements method.Consumer.
+func (m *Method) Consumes() bool { return m.cfg.Path != "" && !m.cfg.KeepFile }
+
 // Fingerprint implements method.Credentials. A token asked for anew at each login never changes.
 func (m *Method) Fingerprint(context.Context) (string, error) {
 	switch {

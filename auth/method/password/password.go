@@ -105,6 +105,9 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	return method.Login(ctx, client, m.cfg.MountPath+"/login/"+user, map[string]any{"password": password})
 }
 
+// Consumes implements method.Consumer.
+func (m *Method) Consumes() bool { return m.cfg.PasswordFile != "" && !m.cfg.KeepPasswordFile }
+
 // Fingerprint implements method.Credentials.
 func (m *Method) Fingerprint(context.Context) (string, error) {
 	user, password := m.cfg.Username, m.cfg.Password.Reveal()
