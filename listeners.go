@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
@@ -37,6 +38,12 @@ func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
 	if c.APIProxy.PrependConfiguredNamespace {
 		cfg.PrependNamespace = c.Vault.Namespace
 	}
+	if !proxy.HasUnixSockets() {
+		if err := onLoopback(c); err != nil {
+			return nil, secret.Text{}, err
+		}
+		cfg.Lend = lending(c.APIProxy)
+	}
 	for _, l := range c.Listeners {
 		cfg.Listeners = append(cfg.Listeners, listener(l))
 	}
@@ -50,6 +57,29 @@ func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
 		return nil, bearer, err
 	}
 	return p, bearer, p.Bind()
+}
+
+// onLoopback moves the program's unix socket to the loopback, where there are no unix
+// sockets. Everybody on the machine can reach that: what the socket's rights did, a
+// token that only the program gets does there.
+func onLoopback(c *config.Config) error {
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		if l.Type != "unix" {
+			continue
+		}
+		if !l.Child {
+			return fmt.Errorf("listen on %s: this system has no unix sockets: use a tcp listener", l.Address)
+		}
+		if lending(c.APIProxy) != proxy.LendNever {
+			if len(c.Listeners) > 1 {
+				return fmt.Errorf("listen on %s: this system has no unix sockets, and on the loopback everybody could use our token: use --child-token without use_auto_auth_token", l.Address)
+			}
+			c.APIProxy.UseAutoAuthToken, c.APIProxy.ForceAutoAuthToken, c.APIProxy.ChildToken = false, false, true
+		}
+		l.Type, l.Address = "tcp", "127.0.0.1:0"
+	}
+	return nil
 }
 
 // loggedIn says why the listeners cannot serve yet.

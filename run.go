@@ -110,14 +110,6 @@ func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
 	return log, nil
 }
 
-// runtimeDir is where the status socket lives on systems without abstract sockets.
-func runtimeDir(env environ.Environ) string {
-	if dir, ok := env.Get("XDG_RUNTIME_DIR"); ok && dir != "" {
-		return dir
-	}
-	return os.TempDir()
-}
-
 // job is one life of envexec: the vault side, if any secret or listener is
 // wanted, and the program, if there is one.
 type job struct {

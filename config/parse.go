@@ -9,6 +9,10 @@ import (
 // Parse reads args (without our own name), the environment and the configuration
 // files they name. Errors are *UsageError or *Error.
 func Parse(args []string, env environ.Environ) (*Config, error) {
+	return parseFor(args, env, onWindows)
+}
+
+func parseFor(args []string, env environ.Environ, windows bool) (*Config, error) {
 	c, l := defaults(), &loginFlags{}
 	opts := options(c, l)
 	line, err := parseArgs(args, opts)
@@ -46,6 +50,7 @@ func Parse(args []string, env environ.Environ) (*Config, error) {
 	c.Environment.Inherited = at.env
 	c.Environment.Strip = stripList(c.Cache.Persist)
 	finish(d, c, &fromFiles, opts, line)
+	checkSystem(d, c, windows)
 	if u := nothingToDo(c, line, len(d.problems) > 0); u != nil {
 		return nil, u
 	}

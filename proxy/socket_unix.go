@@ -15,6 +15,9 @@ import (
 	"time"
 )
 
+// HasUnixSockets reports whether this system has them.
+func HasUnixSockets() bool { return true }
+
 // listenUnix opens a unix socket. It gets its mode and owner in a private directory
 // before it appears at its path, so nobody can connect too early.
 func listenUnix(l *Listener) (net.Listener, func(), error) {

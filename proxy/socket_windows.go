@@ -4,11 +4,26 @@ import (
 	"errors"
 	"net"
 	"os"
+
+	"golang.org/x/sys/windows"
+
+	"github.com/envexec/envexec/internal/files"
 )
 
 const peersKnown = false
 
-// listenUnix opens a unix socket; the directory's rights guard it.
+// HasUnixSockets reports whether this system has them: Windows since 10 1803.
+func HasUnixSockets() bool {
+	s, err := windows.Socket(windows.AF_UNIX, windows.SOCK_STREAM, 0)
+	if err != nil {
+		return false
+	}
+	_ = windows.Closesocket(s)
+	return true
+}
+
+// listenUnix opens a unix socket. With a mode that gives others nothing, as the default, only
+// we and administrators may use it.
 func listenUnix(l *Listener) (net.Listener, func(), error) {
 	if l.User != "" || l.Group != "" {
 		return nil, nil, errors.New("a socket's owner cannot be set on this system")
@@ -19,7 +34,16 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 	}
 	_ = os.Remove(l.Address)
 	socket, err := net.Listen("unix", l.Address)
-	return socket, func() { _ = os.Remove(l.Address) }, err
+	if err != nil {
+		return nil, nil, err
+	}
+	if l.Mode&0o007 == 0 {
+		if err := files.Private(l.Address); err != nil {
+			_ = socket.Close()
+			return nil, nil, err
+		}
+	}
+	return socket, func() { _ = os.Remove(l.Address) }, nil
 }
 
 func userIDs([]string) (map[uint32]bool, error) {

@@ -1,0 +1,66 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/envexec/envexec/environ"
+)
+
+// What Windows lacks is refused at load, all at once, with the place and the reason.
+func TestWindowsRefusesWhatItLacks(t *testing.T) {
+	for _, tc := range []struct{ name, file, args, want string }{
+		{"policy", "change {\n  policy = \"overlap\"\n}\nready {\n  type = \"exec\"\n  command = [\"x\"]\n}", "", "F:2:3: change.policy: overlap is not possible on Windows"},
+		{"policy flag", "", "--on-change signal:HUP", "--on-change: change.policy: signal is not possible on Windows"},
+		{"policy of one variable", "", "--env A=secret/a#b --on-change A=signal:HUP", "--on-change: on_change: signal is not possible"},
+		{"policy in a template", "template {\n  contents = \"x\"\n  destination = \"/x\"\n  on_change { policy = \"signal\" }\n}", "", "F:1:1: on_change: signal is not possible"},
+		{"restart_stop_signal", "exec {\n  command = [\"x\"]\n  restart_stop_signal = \"SIGHUP\"\n}", "", "F:3:3: stop.signal: Windows has no such signal"},
+		{"stop signal", "", "--stop-signal USR1", "--stop-signal:"},
+		{"refresh signal", "", "--refresh-signal HUP", "--refresh-signal: secrets.refresh_signal: nobody can send a signal"},
+		{"signal map", "", "--signal-map TERM=QUIT", "--signal-map: program.signal_map: TERM=QUIT: Windows has no such signal"},
+		{"user", "", "--user app", "--user: program.user: a program cannot be run as another user"},
+		{"exec", "", "--exec", "--exec: program.exec: a process cannot become another"},
+		{"socket", "", "--listen web=tcp://127.0.0.1:0", "--listen: listen: a socket cannot be handed"},
+		{"ready", "", "--ready notify", "--ready: ready: notify is not possible"},
+		{"ready fd", "", "--ready fd:3", "--ready: ready: fd is not possible"},
+		{"orphans", "", "--leave-orphans", "--leave-orphans: stop.leave_orphans: on Windows nothing"},
+		{"owner", "template {\n  contents = \"x\"\n  destination = \"/x\"\n  user = \"app\"\n}", "", "F:1:1: template: Windows knows no owner"},
+		{"statuses", "", "--restart on-failure --restart-prevent HUP", "--restart-prevent: restart: HUP: no program dies of a signal"},
+		{"memfd", "", "--env A=secret/a#b --as-file A=memfd", "--as-file: delivery: memfd is not possible"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			args := strings.Fields(tc.args)
+			file := filepath.Join(t.TempDir(), "f.hcl")
+			if tc.file != "" {
+				if err := os.WriteFile(file, []byte(tc.file), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				args = append(args, "--config", file)
+			}
+			args = append(args, "--", "app")
+			_, err := parseFor(args, environ.Environ{}, true)
+			if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), file, "F"), tc.want) {
+				t.Errorf("%v\nwant %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestWindowsTakesWhatItHas(t *testing.T) {
+	for _, args := range []string{
+		"-- app",
+		"--stop-signal TERM -- app",
+		"--stop-signal SIGINT -- app",
+		"--stop-signal KILL -- app",
+		"--signal-map INT=TERM,TERM=0 -- app",
+		"--env A=secret/a#b --on-change hook:reload.exe -- app",
+		"--restart on-failure --restart-prevent 3,4 -- app",
+		"--ready tcp:127.0.0.1:80 -- app",
+	} {
+		if _, err := parseFor(strings.Fields(args), environ.Environ{}, true); err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
