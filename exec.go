@@ -13,14 +13,21 @@ import (
 // the signal that came first.
 func (j *job) become(ctx context.Context) (supervise.Status, error) {
 	all := inherit(j.cfg.Environment)
+	var memory []supervise.Memory
 	if j.vault != nil {
-		var status supervise.Status
-		var err error
-		if all, status, err = j.renderOnce(ctx, all); err != nil || status.Signal != 0 {
+		r, status, err := j.renderOnce(ctx, all)
+		if err != nil || status.Signal != 0 {
+			j.vault.drop.remove()
 			return status, err
 		}
+		all, memory = inMemory(r.env, r.files)
+		if j.vault.drop != nil { // the program's own from now on
+			if err := j.vault.drop.passOn(); err != nil {
+				return status, err
+			}
+		}
 	}
-	command := supervise.Command{Args: j.cfg.Program.Args, Env: all.List(), Dir: j.cfg.Program.Dir}
+	command := supervise.Command{Args: j.cfg.Program.Args, Env: all.List(), Dir: j.cfg.Program.Dir, Memory: memory}
 	command.Path, _ = j.env.Get("PATH")
 	if j.cfg.Program.User != "" {
 		user, err := supervise.LookupUser(j.cfg.Program.User)
@@ -29,18 +36,28 @@ func (j *job) become(ctx context.Context) (supervise.Status, error) {
 		}
 		command.User = user
 	}
-	return supervise.Status{}, supervise.Exec(command)
+	err := supervise.Exec(command)
+	if j.vault != nil {
+		j.vault.drop.remove()
+	}
+	return supervise.Status{}, err
+}
+
+// becoming is what the program is made of: the first and only generation of a program we become.
+type becoming struct {
+	env   environ.Environ
+	files []envtemplate.RenderedFile
 }
 
 // renderOnce logs in, writes the files of the first generation and returns its
 // environment. Our token is revoked unless a lease would die with it.
-func (j *job) renderOnce(ctx context.Context, base environ.Environ) (environ.Environ, supervise.Status, error) {
-	var all environ.Environ
+func (j *job) renderOnce(ctx context.Context, base environ.Environ) (becoming, supervise.Status, error) {
+	var all becoming
 	leased := 0
 	status, err := j.once(ctx, func(ctx context.Context, g envtemplate.Generation) error {
 		var err error
-		if all, err = j.merge(base, g); err == nil {
-			err = g.WriteFiles(ctx)
+		if all.env, err = j.merge(base, g); err == nil {
+			all.files, err = g.Files, g.WriteFiles(ctx)
 		}
 		leased = j.vault.leased()
 		return err

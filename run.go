@@ -145,6 +145,9 @@ func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *sup
 		}
 	}
 	if err := errors.Join(vaultErr, programErr); err != nil {
+		if j.vault != nil {
+			j.vault.drop.remove()
+		}
 		return nil, err
 	}
 	if j.vault == nil && len(cfg.Program.Args) == 0 {
@@ -181,6 +184,9 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 		err = cause
 	}
 	s.stop()
+	if j.vault != nil {
+		j.vault.drop.remove()
+	}
 	j.revoke(ctx)
 	return status, err
 }
@@ -247,8 +253,9 @@ func (j *job) generation(base environ.Environ, g envtemplate.Generation) (superv
 		return supervise.Generation{}, err
 	}
 	rule := j.rules.strongest(g.Changed)
+	all, memory := inMemory(all, g.Files)
 	return supervise.Generation{
-		ID: g.ID, Env: all.List(), Changed: g.Changed, Prepare: g.WriteFiles,
+		ID: g.ID, Env: all.List(), Memory: memory, Changed: g.Changed, Prepare: g.WriteFiles,
 		Policy: rule.policy, Signal: rule.signal, Hook: rule.hook,
 	}, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -226,6 +227,7 @@ type vaultKey struct{}
 //	vault approle NAME FILE [k=v…]  a role with the policy in FILE: role-id and secret-id files, ROLE_ID and SECRET_ID variables
 //	vault wrap NAME FILE            a response-wrapped secret id of that role in FILE
 //	vault mount PATH TYPE
+//	vault encrypt VAR PATH TEXT     the ciphertext in variable VAR
 //	vault mark                      requests are counted from here
 //	vault requests N [REGEXP]       exactly N requests since then whose "operation path" matches
 //	vault alive N                   exactly N tokens are alive beside root's
@@ -280,6 +282,9 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 	case "token":
 		v.Policy(t, args[0], ts.ReadFile(args[1]))
 		ts.Setenv(args[0], v.Token(t, pairs(ts, args[2:]), args[0]))
+	case "encrypt":
+		body := map[string]any{"plaintext": base64.StdEncoding.EncodeToString([]byte(args[2]))}
+		ts.Setenv(args[0], v.Write(t, args[1], body).Data["ciphertext"].(string))
 	case "mount":
 		v.Mount(t, args[0], args[1], nil)
 	case "mark":

@@ -37,6 +37,7 @@ type vaultSide struct {
 	lookout  *leaseLookout         // only for render
 	proxy    *proxy.Proxy          // nil: no listener
 	sealed   *sealed.File          // nil: nothing is kept on disk
+	drop     *drop                 // nil: no value is delivered as a file
 	// addresses are the listeners' own, as values for VAULT_ADDR; bearer is the
 	// program's token for them, if it is to have one.
 	addresses []string
@@ -88,7 +89,12 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 		return nil, misconfigured{err}
 	}
 	if wanted.any() {
-		if v.renderer, err = v.newRenderer(wanted, env); err != nil {
+		files, err := v.newDelivery(wanted, env)
+		if err != nil {
+			return nil, misconfigured{err}
+		}
+		if v.renderer, err = v.newRenderer(wanted, env, files); err != nil {
+			v.drop.remove()
 			return nil, misconfigured{err}
 		}
 	}
@@ -223,7 +229,12 @@ func (v *vaultSide) start(s *services) {
 	s.start("lease store", v.store.Run)
 	s.start("session", v.session.Run)
 	if v.renderer != nil {
-		s.start("renderer", v.renderer.Run)
+		s.start("renderer", func(ctx context.Context) error {
+			if err := v.renderer.Run(ctx); err != nil {
+				return misconfigured{err} // what heals by waiting it has waited for
+			}
+			return nil
+		})
 	}
 }
 

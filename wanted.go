@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io/fs"
 
 	"github.com/envexec/envexec/config"
@@ -58,7 +59,7 @@ func wantedSecrets(cfg *config.Config) (wanted, error) {
 			FunctionDenylist: t.FunctionDenylist, Refresh: t.Refresh, Delivery: t.Delivery,
 		})
 	}
-	return w, err
+	return w, errors.Join(err, w.deliver(cfg.Secrets.Named))
 }
 
 func variable(v config.Variable) envtemplate.Variable {
@@ -91,7 +92,7 @@ func template(t config.Template) envtemplate.Template {
 	return out
 }
 
-func (v *vaultSide) newRenderer(w wanted, env environ.Environ) (*envtemplate.Renderer, error) {
+func (v *vaultSide) newRenderer(w wanted, env environ.Environ, files envtemplate.Delivery) (*envtemplate.Renderer, error) {
 	var source envtemplate.Source = v.store.Watch()
 	if v.cfg.Word == config.Render {
 		v.lookout = &leaseLookout{Source: source, vault: v}
@@ -110,6 +111,8 @@ func (v *vaultSide) newRenderer(w wanted, env environ.Environ) (*envtemplate.Ren
 		Patient:       v.cfg.Secrets.ExitOnRetryFailure == config.No,
 		Lenient:       v.cfg.Check.Lenient,
 		RunCommand:    v.runCommand(env),
+		Transit:       envtemplate.Transit{Mount: v.cfg.Secrets.TransitMount, Key: v.cfg.Secrets.TransitKey},
+		Delivery:      files,
 		Logger:        v.log,
 	})
 }

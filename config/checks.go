@@ -275,3 +275,11 @@ func checkRate(text string) error {
 	}
 	return nil
 }
+
+// trimMount takes a mount's path as users write it.
+func trimMount(to *string, text string) error {
+	if *to = strings.Trim(text, "/"); *to == "" {
+		return errors.New("empty path")
+	}
+	return nil
+}

@@ -17,6 +17,8 @@ type Secrets struct {
 	RenewalThreshold float64       // fraction of a lease's life, default 0.9
 	// ExitOnRetryFailure: see Login.ExitOnErr.
 	ExitOnRetryFailure Choice
+	TransitKey         string // decrypts vault:v1:… values; "" = such values are an error
+	TransitMount       string // default transit
 	// References: expand vault:… references in the inherited environment. Default true.
 	References bool
 	// IgnoreMissing: an absent secret is an empty value and a warning (vault-env's habit).
@@ -29,7 +31,7 @@ type Secrets struct {
 // change does.
 type Named struct {
 	Name     string
-	Delivery string // "" = value
+	Delivery string // "" = value, file or memfd
 	OnChange ChangeRule
 }
 

@@ -7,7 +7,7 @@ func defaults() *Config {
 	return &Config{
 		Vault:       defaultVault(),
 		Login:       defaultLogin(),
-		Secrets:     Secrets{Refresh: 5 * time.Minute, RenewalThreshold: 0.9, References: true, MaxConcurrent: 8},
+		Secrets:     Secrets{Refresh: 5 * time.Minute, RenewalThreshold: 0.9, References: true, MaxConcurrent: 8, TransitMount: "transit"},
 		Environment: Environment{OnConflict: "override"},
 		Change:      defaultChange(),
 		Restart:     defaultRestart(),

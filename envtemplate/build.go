@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"time"
 
@@ -255,24 +254,6 @@ func decodeBase64(s string) (string, error) {
 		return "", errors.New("value is not base64")
 	}
 	return string(plain), nil
-}
-
-// deliver returns where values delivered as kind go.
-func (d Delivery) deliver(kind string) (*delivery, error) {
-	switch kind {
-	case "", "value":
-		return nil, nil
-	case "file":
-		if d.Dir == "" {
-			return nil, errors.New("delivery as a file needs a directory")
-		}
-		out := &delivery{dir: d.Dir}
-		if d.UID != 0 || d.GID != 0 {
-			out.user, out.group = strconv.Itoa(d.UID), strconv.Itoa(d.GID)
-		}
-		return out, nil
-	}
-	return nil, fmt.Errorf("unknown delivery %q, only value and file", kind)
 }
 
 func requestsOf(parts []part) []secret.Request {

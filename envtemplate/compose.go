@@ -116,7 +116,7 @@ func (l *loop) patched(moved []move) (Generation, bool) {
 			}
 			at, _ := slices.BinarySearchFunc(g.Files, f.Path, func(f RenderedFile, path string) int { return strings.Compare(f.Path, path) })
 			g.Files[at] = f
-			paths = append(paths, f.Path)
+			paths = append(paths, f.label())
 		}
 	}
 	if len(values) > 0 {
@@ -246,11 +246,14 @@ func changedNames(before *Generation, after Generation) []string {
 	}
 	for _, f := range after.Files {
 		if was, ok := old[f.Path]; !ok || !was.Contents.Equal(f.Contents) {
-			names = append(names, f.Path)
+			names = append(names, f.label())
 		}
 		delete(old, f.Path)
 	}
-	return append(names, slices.Sorted(maps.Keys(old))...)
+	for _, path := range slices.Sorted(maps.Keys(old)) {
+		names = append(names, old[path].label())
+	}
+	return names
 }
 
 func union(a, b []string) []string {

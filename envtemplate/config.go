@@ -90,8 +90,10 @@ type Variable struct {
 	Default    string // used if HasDefault
 	HasDefault bool
 
-	Refresh  time.Duration // re-read interval; 0 = the source's default
-	Delivery string        // "" or "value"; "file": NAME_FILE names a file with the value
+	Refresh time.Duration // re-read interval; 0 = the source's default
+	// Delivery is "" or "value"; "file": NAME_FILE names a file in Config.Delivery with
+	// the value; "memfd": the same, see RenderedFile.Memory.
+	Delivery string
 }
 
 // From is all keys of one secret as variables.

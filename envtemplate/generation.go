@@ -38,8 +38,22 @@ type RenderedFile struct {
 	Backup      bool
 	CreateDirs  bool
 	Command     *Command
+	// Variable is whose value this is, delivered as a file: its twin, Variable_FILE, holds
+	// the path. "" = a file of its own.
+	Variable string
+	// Memory: WriteFiles leaves it to whoever starts the program to make a file in memory
+	// and to put its path into the twin.
+	Memory bool
 
 	root string // symbolic links must not lead out of it; "" = anywhere
+}
+
+// label is what a change of f is called.
+func (f RenderedFile) label() string {
+	if f.Variable != "" {
+		return f.Variable
+	}
+	return f.Path
 }
 
 // WriteFiles puts the files in place: all of them are staged beside their

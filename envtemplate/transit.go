@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/envexec/envexec/secret"
 )
@@ -18,7 +19,7 @@ func (t Transit) batch(refs []*Reference) error {
 		return nil
 	}
 	if t.Key == "" {
-		return errors.New("value is encrypted by transit, but no transit key is configured")
+		return errors.New("value is encrypted by transit, but no key is named: --transit-key NAME")
 	}
 	mount := t.Mount
 	if mount == "" {
@@ -39,7 +40,10 @@ func (t Transit) batch(refs []*Reference) error {
 			inputs = append(inputs, map[string]any{"ciphertext": text})
 		}
 		requests = append(requests, secret.Request{
-			Op: secret.Write, Path: mount + "/decrypt/" + t.Key, Body: map[string]any{"batch_input": inputs},
+			Op: secret.Write, Path: mount + "/decrypt/" + t.Key, Body: map[string]any{
+				"batch_input":                   inputs,
+				"partial_failure_response_code": http.StatusOK, // one text that cannot be decrypted is that one's problem
+			},
 		})
 	}
 	for _, ref := range refs {

@@ -48,6 +48,9 @@ func (w *writer) write(ctx context.Context, g Generation) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if f.Memory {
+			continue
+		}
 		temp, err := stage(f)
 		if err != nil {
 			return fmt.Errorf("write file %s: %w", f.Path, err)

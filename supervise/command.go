@@ -18,6 +18,7 @@ type Command struct {
 	User   *User    // nil = as we are
 	Stdout *os.File // nil = our own
 	Stderr *os.File // nil = our own
+	Memory []Memory // Exec only: files in memory
 }
 
 // RunCommand runs c in a group of its own, without standard input, and waits

@@ -53,6 +53,7 @@ func ParsePolicy(s string) (Policy, error) {
 type Generation struct {
 	ID      uint64         // unique and greater than 0; one that equals the last received is ignored
 	Env     []string       // the program's whole environment, used as it is but for the systemd variables
+	Memory  []Memory       // files in memory, passed to the program but not to hooks and probes beside it; Linux only, see HasMemory
 	Changed []string       // names of what differs from the Generation before, for the log
 	Policy  Policy         // how this change wants to be applied; Inherit = Config.OnChange
 	Signal  syscall.Signal // for Signal; 0 = Config.ChangeSignal

@@ -30,7 +30,11 @@ func Exec(c Command) error {
 			return &StartError{Program: c.Args[0], Code: 126, Err: err}
 		}
 	}
-	err = startError(c.Args[0], syscall.Exec(path, c.Args, c.Env))
+	env, err := inherit(c.Memory, nil, c.Env) // made as the user we now are
+	if err != nil {
+		return err
+	}
+	err = startError(c.Args[0], syscall.Exec(path, c.Args, env))
 	var transient transientError
 	if errors.As(err, &transient) {
 		return transient.error

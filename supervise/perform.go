@@ -140,7 +140,13 @@ func (s *Supervisor) start(r *running, g Generation, write bool) (process, error
 		foreground: s.cfg.tty.owned(), deathSig: !s.cfg.NoParentDeath,
 	}
 	var proc process
-	s.cfg.tty.fork(func() { proc, err = s.cfg.host.start(sp) })
+	memory, err := sp.pass(g.Memory)
+	if err == nil {
+		s.cfg.tty.fork(func() { proc, err = s.cfg.host.start(sp) })
+	}
+	for _, f := range memory {
+		_ = f.Close()
+	}
 	if child != nil {
 		_ = child.Close()
 	}
