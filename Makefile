@@ -60,7 +60,7 @@ bin/plugins/postgresql-database-plugin: $(VAULT_MODULE)
 
 vault-auth: bin/plugins/authplugins ## Vault's own login plugins in one program, which a minimal Vault lacks (3 minutes once)
 
-bin/plugins/authplugins: $(VAULT_MODULE) testdata/vault/authplugins/main.go
+bin/plugins/authplugins: $(VAULT_MODULE) $(wildcard testdata/vault/authplugins/*.go)
 	@$(WITH_PROGRESS) "Vault's login plugins (about 3 minutes on 2 cores, once)" $(PLUGIN_BUILD) -o ../../$@ ./authplugins
 
 vault115: bin/vault115 ## the core of Vault 1.15, whose community edition sends events (5 minutes once)
@@ -78,7 +78,7 @@ integration: build vault vault-postgres vault-auth vault115 ## the other real pa
 	@sh testdata/parts.sh
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
 	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...
-	$(GO) test -count=1 -tags integration -timeout 20m -run Plugins ./auth
+	$(GO) test -count=1 -tags integration -timeout 20m -run "Plugins|VaultDecrypts" ./auth ./auth/sink
 
 conformance: build ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
 	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/...

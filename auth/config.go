@@ -30,6 +30,13 @@ type Sink interface {
 	WriteToken(ctx context.Context, t secret.Token) error
 }
 
+// Refresher is what a Sink implements whose content can become useless to its reader
+// while the token stays the same, as when the reader changes its key.
+type Refresher interface {
+	// Stale reports whether the newest token should be written again. It is asked every 10 s.
+	Stale() bool
+}
+
 // Exit says which failed logins end Run before the first success. Later ones never do.
 type Exit uint8
 

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/envexec/envexec/secret"
@@ -10,6 +11,8 @@ import (
 // deliver writes each token to all sinks in order. A sink that fails gets it
 // again, until it has it or a newer token is there; the others do not wait for it.
 func (s *Session) deliver(ctx context.Context, fresh <-chan secret.Token) {
+	look, stop := s.lookAtSinks()
+	defer stop()
 	var t secret.Token
 	var pending []int
 	var retry <-chan time.Time
@@ -22,6 +25,12 @@ func (s *Session) deliver(ctx context.Context, fresh <-chan secret.Token) {
 			for i := range s.cfg.Sinks {
 				pending = append(pending, i)
 			}
+		case <-look:
+			stale := s.stale(pending)
+			if t.ID.Empty() || len(stale) == 0 {
+				continue
+			}
+			pending = append(pending, stale...)
 		case <-retry:
 		}
 		retry = nil
@@ -32,6 +41,27 @@ func (s *Session) deliver(ctx context.Context, fresh <-chan secret.Token) {
 			s.cfg.Trace.OnDelivered(t.Epoch)
 		}
 	}
+}
+
+// lookAtSinks ticks while there are sinks that may become stale.
+func (s *Session) lookAtSinks() (tick <-chan time.Time, stop func()) {
+	for _, sink := range s.cfg.Sinks {
+		if _, ok := sink.(Refresher); ok {
+			t := time.NewTicker(pollFiles)
+			return t.C, t.Stop
+		}
+	}
+	return nil, func() {}
+}
+
+// stale lists the sinks to write again, but for those that will be anyway.
+func (s *Session) stale(pending []int) (list []int) {
+	for i, sink := range s.cfg.Sinks {
+		if r, ok := sink.(Refresher); ok && !slices.Contains(pending, i) && r.Stale() {
+			list = append(list, i)
+		}
+	}
+	return list
 }
 
 // write returns the sinks that failed.

@@ -288,3 +288,36 @@ func TestJitterBounds(t *testing.T) {
 		t.Errorf("second failure waits %s, want at most 2 s", d)
 	}
 }
+
+// staleSink wants the token again when told so.
+type staleSink struct {
+	fakeSink
+	stale bool
+}
+
+func (s *staleSink) Stale() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.stale
+	s.stale = false
+	return was
+}
+
+// TestStaleSinkIsWrittenAgain: its reader changed its key; the others get nothing.
+func TestStaleSinkIsWrittenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &fakeMethod{login: func(int) (*api.Secret, error) { return service("one", 3600), nil }}
+		stale, other := &staleSink{}, &fakeSink{}
+		_, stop := start(t, &fakeVault{}, m, func(c *Config) { c.Sinks = []Sink{other, stale} })
+		time.Sleep(time.Minute)
+		stale.mu.Lock()
+		stale.stale = true
+		stale.mu.Unlock()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if got := stale.tokens(); got != "one one" || other.tokens() != "one" {
+			t.Errorf("the stale sink has %q, the other %q", got, other.tokens())
+		}
+		_ = stop()
+	})
+}

@@ -22,6 +22,8 @@ type DH struct {
 	PublicKeyPath string
 	DeriveKey     bool   // derive_key: HKDF over the shared secret; better than using it as it is
 	AAD           string // aad: must be known to the reader
+
+	last []byte // the public key encrypted for last
 }
 
 type dhPublic struct {
@@ -36,6 +38,32 @@ type dhEnvelope struct {
 
 // Encrypt returns the JSON envelope of plain, with a key pair of its own.
 func (d *DH) Encrypt(plain []byte) ([]byte, error) {
+	public, err := d.peer()
+	if err != nil {
+		return nil, err
+	}
+	own, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("make a key for the sink: %w", err)
+	}
+	gcm, err := d.cipher(own, public)
+	if err != nil {
+		return nil, err
+	}
+	nonce := make([]byte, gcm.NonceSize())
+	_, _ = rand.Read(nonce) // never fails
+	d.last = public.Bytes()
+	return json.Marshal(dhEnvelope{Key: own.PublicKey().Bytes(), Nonce: nonce, Payload: gcm.Seal(nil, nonce, plain, []byte(d.AAD))})
+}
+
+// changed reports whether the reader's key is another than the last one. One that cannot be read is not.
+func (d *DH) changed() bool {
+	public, err := d.peer()
+	return err == nil && !bytes.Equal(public.Bytes(), d.last)
+}
+
+// peer is the reader's public key as it is now.
+func (d *DH) peer() (*ecdh.PublicKey, error) {
 	text, err := os.ReadFile(d.PublicKeyPath)
 	if err != nil {
 		return nil, fmt.Errorf("read the sink's public key: %w", err)
@@ -48,17 +76,7 @@ func (d *DH) Encrypt(plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the sink's public key from %q: it has %d bytes, want 32", d.PublicKeyPath, len(peer.Key))
 	}
-	own, err := ecdh.X25519().GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("make a key for the sink: %w", err)
-	}
-	gcm, err := d.cipher(own, public)
-	if err != nil {
-		return nil, err
-	}
-	nonce := make([]byte, gcm.NonceSize())
-	_, _ = rand.Read(nonce) // never fails
-	return json.Marshal(dhEnvelope{Key: own.PublicKey().Bytes(), Nonce: nonce, Payload: gcm.Seal(nil, nonce, plain, []byte(d.AAD))})
+	return public, nil
 }
 
 // Decrypt opens an envelope with the reader's private key.

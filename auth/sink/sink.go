@@ -67,6 +67,9 @@ func (s *Sink) WriteToken(ctx context.Context, t secret.Token) error {
 	return s.file.Write(content)
 }
 
+// Stale implements auth.Refresher: the reader has another key than the one last written for.
+func (s *Sink) Stale() bool { return s.cfg.DH != nil && s.cfg.DH.changed() }
+
 // wrap has Vault wrap the token with that token's own right, and returns the wrap information.
 func (s *Sink) wrap(ctx context.Context, t secret.Token) ([]byte, error) {
 	c := s.cfg.Client.WithNamespace(t.Namespace) // a copy

@@ -49,12 +49,18 @@ func TestEncryptedSinkFollowsTheReadersKey(t *testing.T) {
 		}
 		for range 2 { // the reader changes its key
 			private := reader(t, dh.PublicKeyPath)
+			if !s.Stale() {
+				t.Error("a new key does not make the sink stale")
+			}
 			if err := s.WriteToken(t.Context(), token); err != nil {
 				t.Fatal(err)
 			}
 			sealed, err := os.ReadFile(out)
 			if err != nil || strings.Contains(string(sealed), "hvs.token") {
 				t.Fatalf("the sink holds %q, %v", sealed, err)
+			}
+			if s.Stale() {
+				t.Error("the sink is stale after it was written")
 			}
 			if plain, err := dh.Decrypt(private, sealed); err != nil || string(plain) != "hvs.token" {
 				t.Errorf("derive %v: decrypted %q, %v", derive, plain, err)

@@ -30,8 +30,20 @@ func (s *Server) LoginPlugin(t T, kind string, env ...string) {
 	t.Cleanup(func() { _, _ = s.client.Logical().Delete("sys/auth/" + kind) })
 }
 
-// withPlugin lets the server run the programs in bin/plugins; part is the make target that builds this one.
+// LoginPlugins returns the program that make vault-auth builds.
+func LoginPlugins(t T) string {
+	t.Helper()
+	return filepath.Join(pluginDir(t, loginPlugins, PartLoginPlugins), loginPlugins)
+}
+
+// withPlugin lets the server run the programs in bin/plugins.
 func withPlugin(t T, program, part string) Option {
+	t.Helper()
+	return Plugins(pluginDir(t, program, part))
+}
+
+// pluginDir is where program is; part is the make target that builds it.
+func pluginDir(t T, program, part string) string {
 	t.Helper()
 	root, err := Root()
 	if err != nil {
@@ -44,7 +56,7 @@ func withPlugin(t T, program, part string) Option {
 	if real, err := filepath.EvalSymlinks(dir); err == nil { // Vault refuses a program behind a link
 		dir = real
 	}
-	return Plugins(dir)
+	return dir
 }
 
 func (s *Server) registerPlugin(t T, p *api.RegisterPluginInput) {

@@ -1,6 +1,9 @@
 // authplugins is Vault's own login plugins in one program: the argument says
 // which one it serves. A test's Vault starts it, so that logins are judged by
 // the code that judges them in production.
+//
+// With the argument decrypt it opens, with Vault's own code, what an encrypted
+// sink holds: see decrypt.
 package main
 
 import (
@@ -25,6 +28,13 @@ import (
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "decrypt" {
+		if err := decrypt(os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	plugins := map[string]logical.Factory{
 		"alicloud": alicloud.Factory, "aws": awsauth.Factory, "azure": azure.Factory, "cf": cf.Factory, "gcp": gcp.Factory,
 		"kerberos": kerberos.Factory, "kubernetes": kubernetes.Factory, "ldap": ldap.Factory, "oci": oci.Factory,
