@@ -17,6 +17,7 @@ import (
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/secret"
 )
 
 // checkPatience bounds all that check asks Vault.
@@ -34,14 +35,14 @@ func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.En
 		c.fail("vault", statusConfig, err)
 		return
 	}
-	c.templates(v, wanted, env)
+	requests := c.templates(v, wanted, env)
 	asking, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	client, own := c.login(asking, v.client, cfg.Login, env)
 	if client == nil {
 		return
 	}
-	c.capabilities(asking, client, wanted)
+	c.capabilities(asking, client, requests)
 	if !own {
 		return
 	}
@@ -52,16 +53,21 @@ func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.En
 	}
 }
 
-// templates parses them all, as a start would.
-func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) {
-	var err error
-	if v.store, err = v.newStore(); err == nil {
-		_, err = v.newRenderer(w, env, envtemplate.Delivery{Dir: os.TempDir()}) // only named, never used
+// templates parses them all, as a start would, and returns what is known to be read.
+func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secret.Request {
+	store, err := v.newStore()
+	if err == nil {
+		v.store = store
+		v.renderer, err = v.newRenderer(w, env, envtemplate.Delivery{Dir: os.TempDir()}) // only named, never used
 	}
 	c.fail("template", statusConfig, err)
-	if n := len(w.templates) + len(w.envTemplates); err == nil && n > 0 {
-		c.add(fine, "template", "%d parsed; what they read is known only when they run", n)
+	if err != nil {
+		return nil
 	}
+	if n := len(w.templates) + len(w.envTemplates); n > 0 {
+		c.add(fine, "template", "%d parsed; what is read inside a condition is known only when they run", n)
+	}
+	return v.renderer.Requests()
 }
 
 // login makes one login and returns a client with its token, and whether the login
@@ -79,6 +85,10 @@ func (c *checkup) login(ctx context.Context, base *api.Client, l config.Login, e
 	}
 	if l.Settings["secret_id_response_wrapping_path"] != nil {
 		c.wrapped(ctx, client, l.Settings)
+		return nil, false
+	}
+	if tiesNonce(l) {
+		c.add(doubt, "login", "not tried: the first login of an EC2 instance ties it to its nonce, and there is none yet")
 		return nil, false
 	}
 	s, err := m.Login(ctx, client)
@@ -102,6 +112,16 @@ func (c *checkup) login(ctx context.Context, base *api.Client, l config.Login, e
 	c.add(fine, "token", "%s", who)
 	client.SetToken(who.token)
 	return client, s.Auth != nil
+}
+
+// tiesNonce reports whether a login would be an EC2 instance's first, by a nonce only check knows.
+func tiesNonce(l config.Login) bool {
+	if l.Method != "aws" || l.Settings["type"] != "ec2" || l.Settings["nonce"] != nil {
+		return false
+	}
+	file, _ := l.Settings["nonce_file"].(string)
+	_, err := os.Stat(file)
+	return err != nil
 }
 
 // wrapped looks a response-wrapped secret id up and leaves it wrapped: it answers
@@ -186,13 +206,19 @@ func loginStatus(err error) int {
 	return statusUnreachable
 }
 
-// capabilities asks what the token may do at every path that is named outright.
-func (c *checkup) capabilities(ctx context.Context, client *api.Client, w wanted) {
-	for _, path := range w.paths() {
-		at, known := dataPath(ctx, client, path)
+// capabilities asks what the token may do with everything that is known to be wanted.
+func (c *checkup) capabilities(ctx context.Context, base *api.Client, requests []secret.Request) {
+	for _, req := range requests {
+		client := base
+		if req.Namespace != "" {
+			client = base.WithNamespace(strings.Trim(base.Namespace(), "/") + "/" + strings.Trim(req.Namespace, "/"))
+			client.SetToken(base.Token())
+		}
+		need := map[secret.Op]string{secret.Read: "read", secret.List: "list", secret.Write: "update"}[req.Op]
+		at, known := dataPath(ctx, client, req)
 		s, err := method.Send(ctx, client, http.MethodPut, "sys/capabilities-self", map[string]any{"paths": []string{at}})
 		if err != nil || s == nil {
-			c.add(doubt, "secret", "%s: cannot tell whether it may be read: %v", path, err)
+			c.add(doubt, "secret", "%s: cannot tell whether it may be read: %v", req, err)
 			continue
 		}
 		var may []string
@@ -201,51 +227,29 @@ func (c *checkup) capabilities(ctx context.Context, client *api.Client, w wanted
 			may = append(may, fmt.Sprint(one))
 		}
 		switch {
-		case slices.Contains(may, "read"), slices.Contains(may, "root"):
-			c.add(fine, "secret", "%s: may be read", path)
+		case slices.Contains(may, need), slices.Contains(may, "root"), req.Op == secret.Write && slices.Contains(may, "create"):
+			c.add(fine, "secret", "%s: may be %s", req, map[secret.Op]string{secret.Read: "read", secret.List: "listed", secret.Write: "written"}[req.Op])
 		case !known:
-			c.add(doubt, "secret", "%s: cannot tell whether it may be read: its mount is not known", path)
+			c.add(doubt, "secret", "%s: cannot tell whether it may be read: its mount is not known", req)
 		default:
-			c.fail("secret", statusConfig, fmt.Errorf("%s: the token may not read it (%s)", path, strings.Join(may, ", ")))
+			c.fail("secret", statusConfig, fmt.Errorf("%s: the token may not %s it (%s)", req, strings.Replace(need, "update", "write", 1), strings.Join(may, ", ")))
 		}
 	}
 }
 
-// dataPath is where the secret is read: KV 2 has it below data/. Without an answer
-// of Vault it is the path as written, and known is false.
-func dataPath(ctx context.Context, client *api.Client, path string) (at string, known bool) {
-	s, err := method.Send(ctx, client, http.MethodGet, "sys/internal/ui/mounts/"+path, nil)
+// dataPath is where the request goes: KV 2 has secrets below data/, lists below metadata/.
+// Without an answer of Vault it is the path as written, and known is false.
+func dataPath(ctx context.Context, client *api.Client, req secret.Request) (at string, known bool) {
+	s, err := method.Send(ctx, client, http.MethodGet, "sys/internal/ui/mounts/"+req.Path, nil)
 	if err != nil || s == nil {
-		return path, false
+		return req.Path, false
 	}
 	mount, _ := s.Data["path"].(string)
 	options, _ := s.Data["options"].(map[string]any)
-	rest, below := strings.CutPrefix(path, mount)
-	if !below || options["version"] != "2" || strings.HasPrefix(rest, "data/") {
-		return path, true
+	below := map[secret.Op]string{secret.Read: "data/", secret.List: "metadata/"}[req.Op]
+	rest, found := strings.CutPrefix(strings.Trim(req.Path, "/")+"/", mount)
+	if !found || options["version"] != "2" || below == "" || strings.HasPrefix(rest, below) {
+		return req.Path, true
 	}
-	return mount + "data/" + rest, true
-}
-
-// paths are those named outright, sorted; templates say theirs only when they run.
-func (w wanted) paths() []string {
-	set := map[string]bool{}
-	for _, v := range w.variables {
-		set[v.Path] = true
-		refs, err := envtemplate.ParseReferences(v.Text)
-		if err != nil {
-			continue // the renderer says it
-		}
-		for _, ref := range refs.List() {
-			set[ref.Request.Path] = true
-		}
-	}
-	for _, f := range w.from {
-		set[f.Path] = true
-	}
-	for _, f := range w.files {
-		set[f.Path] = true
-	}
-	delete(set, "")
-	return slices.Sorted(maps.Keys(set))
+	return strings.TrimSuffix(mount+below+rest, "/"), true
 }

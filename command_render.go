@@ -37,6 +37,9 @@ func runRender(ctx context.Context, cfg *config.Config, env environ.Environ, sig
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "problem", w.Error())
 	}
+	if cfg.Login.Settings["secret_id_response_wrapping_path"] != nil {
+		return 0, misconfigured{errors.New("the secret id is response-wrapped: render would use it up; give VAULT_TOKEN instead")}
+	}
 	onlyRead(cfg)
 	j := &job{cfg: cfg, env: env, log: log, sigs: sigs}
 	if j.vault, err = newVaultSide(cfg, env, log); err != nil {

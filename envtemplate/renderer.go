@@ -3,7 +3,11 @@ package envtemplate
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
+
+	"github.com/envexec/envexec/secret"
 )
 
 // Renderer turns a Config into Generations. Create it with New and Run it once.
@@ -30,6 +34,22 @@ func New(cfg Config) (*Renderer, error) {
 
 // Generations has one slot: an unread Generation is replaced by a newer one.
 func (r *Renderer) Generations() <-chan Generation { return r.gens }
+
+// Requests lists what is known before anything runs: what references, flags and files
+// name, and what templates always read with literal arguments. Each once, by Key.
+func (r *Renderer) Requests() []secret.Request {
+	known := map[secret.Key]secret.Request{}
+	for _, u := range r.units {
+		for _, req := range u.requests {
+			known[req.Key()] = req
+		}
+	}
+	list := make([]secret.Request, 0, len(known))
+	for _, key := range slices.Sorted(maps.Keys(known)) {
+		list = append(list, known[key])
+	}
+	return list
+}
 
 // Run renders until ctx ends and then returns nil. Before the first Generation it
 // returns, joined, the problems that do not heal by waiting; they are the
