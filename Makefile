@@ -6,7 +6,14 @@ VERSION       ?= $(shell git describe --tags --always --dirty 2>/dev/null || ech
 LDFLAGS       := -s -w -X main.version=$(VERSION)
 # The tag leaves the command line library's manual writer out.
 TAGS          := urfave_cli_no_docs
-BUILD         := CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+# TERM is caught from the first moment on where the program begins at a function of
+# its own: see internal/early.
+ifneq ($(filter linux/amd64 linux/arm64,$(shell $(GO) env GOOS)/$(shell $(GO) env GOARCH)),)
+TAGS          := $(TAGS),entry
+LDFLAGS       += -checklinkname=0 -E github.com/envexec/envexec/internal/early.entry
+endif
+BUILD          = CGO_ENABLED=0 $(GO) build -tags $(TAGS) -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+BINARY        ?= bin/envexec
 MAX_BYTES     := 25000000
 FUZZTIME      ?= 20s
 PLATFORMS     := windows/amd64 darwin/arm64 freebsd/amd64 linux/arm64
@@ -33,9 +40,9 @@ WITH_PROGRESS  := sh testdata/vault/progress.sh
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## bin/envexec, static and stripped
-	@mkdir -p bin
-	$(BUILD) -o bin/envexec .
+build: ## bin/envexec (BINARY=PATH), static and stripped
+	@mkdir -p $(dir $(BINARY))
+	$(BUILD) -o $(BINARY) .
 
 vault: $(if $(FULL),bin/vault-full,bin/vault) ## bin/vault for tests and demo: VAULT_BIN, PATH, or built (6 minutes once); FULL=1: all engines (11)
 	$(if $(FULL),@ln -sf vault-full bin/vault)
@@ -101,7 +108,7 @@ fmt-check:
 cross: ## build and vet for the other platforms
 	@set -e; for p in $(PLATFORMS); do echo "cross $$p"; \
 	  export CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/}; \
-	  $(GO) build -tags $(TAGS) -o /dev/null . && $(GO) vet ./...; done
+	  $(GO) build -tags $(TAGS) -ldflags -checklinkname=0 -o /dev/null . && $(GO) vet ./...; done
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@set -e; grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's/:func /:/' | while IFS=: read -r file name; do \

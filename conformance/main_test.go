@@ -71,7 +71,7 @@ func findBinary() (string, error) {
 	path := os.Getenv("ENVEXEC_BIN")
 	if path == "" {
 		path = filepath.Join(scratch, "envexec")
-		return path, build(path, "..")
+		return path, run(exec.Command("make", "-s", "-C", "..", "build", "BINARY="+path)) // as it is shipped
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -89,8 +89,12 @@ func findBinary() (string, error) {
 func build(out, pkg string) error {
 	cmd := exec.Command("go", "build", "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return run(cmd)
+}
+
+func run(cmd *exec.Cmd) error {
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+		return fmt.Errorf("%v: %w\n%s", cmd.Args, err, text)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestX1(t *testing.T) {
@@ -47,6 +48,9 @@ func TestX1(t *testing.T) {
 		t.Errorf("NOTIFY_SOCKET=%q", path)
 	}
 	p.line("up")
+	for range 50 { // a stop is not lost on the way
+		termAtAnyTime(t, plain{}, flags, 30*time.Millisecond)
+	}
 }
 
 // usage is what must stay flat over restarts.

@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -48,6 +49,12 @@ func childMain() bool {
 			Env: []string{"LISTEN_FDS=" + os.Getenv("LISTEN_FDS"), "NOTIFY_SOCKET=" + os.Getenv("NOTIFY_SOCKET")},
 		})
 		os.Exit(1)
+	case "exec-fails": // what is tried last takes our signals away, so not in the tests' own process
+		var se *StartError
+		if errors.As(Exec(Command{Args: []string{arg}}), &se) {
+			os.Exit(se.Code)
+		}
+		os.Exit(1)
 	case "mainthread":
 		defer func() {
 			if recover() != nil {
@@ -73,7 +80,7 @@ func childListen(file string) {
 
 // childReady proves readiness as told, then waits to be stopped.
 func childReady(how string) {
-	stop := early.Term // TERM may have come before main
+	stop := early.Caught // TERM may have come before main
 	kind, arg, _ := strings.Cut(how, " ")
 	switch kind {
 	case "notify":
@@ -89,7 +96,7 @@ func childReady(how string) {
 
 // childServe answers on its socket with its generation.
 func childServe() {
-	stop := early.Term // TERM may have come before main
+	stop := early.Caught // TERM may have come before main
 	l, err := net.FileListener(os.NewFile(firstFD, "web"))
 	if err != nil {
 		os.Exit(9)

@@ -34,6 +34,7 @@ func Exec(c Command) error {
 	if err != nil {
 		return err
 	}
+	endIfAsked()
 	err = startError(c.Args[0], syscall.Exec(path, c.Args, env))
 	var transient transientError
 	if errors.As(err, &transient) {

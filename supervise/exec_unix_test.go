@@ -42,15 +42,23 @@ func TestExecFails(t *testing.T) {
 		command Command
 		code    int
 	}{
-		"nothing":       {Command{}, 127},
-		"missing":       {Command{Args: []string{"missing"}, Path: dir}, 127},
-		"not a program": {Command{Args: []string{bad}}, 126},
-		"no directory":  {Command{Args: []string{"/bin/sh"}, Dir: filepath.Join(dir, "missing")}, 126},
+		"nothing":      {Command{}, 127},
+		"missing":      {Command{Args: []string{"missing"}, Path: dir}, 127},
+		"no directory": {Command{Args: []string{"/bin/sh"}, Dir: filepath.Join(dir, "missing")}, 126},
 	} {
 		var se *StartError
 		if err := Exec(c.command); !errors.As(err, &se) || se.Code != c.code {
 			t.Errorf("%s: %v, want code %d", name, err, c.code)
 		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = []string{childVariable + "=exec-fails " + bad}
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 126 {
+		t.Errorf("not a program: %v, want code 126", err)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // Signals catches what is sent to us from outside. Each signal that asks to
-// stop has a channel of its own: a burst of another must not push it out.
+// stop has a channel of its own: a burst of another must not hold it up.
 type Signals struct {
 	term, int, quit, hup chan syscall.Signal
 	rest                 chan syscall.Signal
@@ -35,18 +35,12 @@ func Catch(getenv func(string) string) *Signals {
 	var rest []os.Signal
 	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
 		switch sig {
-		case syscall.SIGTERM:
-			s.pump(s.term, early.Term)
-		case syscall.SIGINT:
-			s.pump(s.int, early.Interrupt)
-		case syscall.SIGHUP:
-			s.pump(s.hup, early.HangUp)
-		case syscall.SIGQUIT:
-			s.pump(s.quit, s.notify(16, sig))
+		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT: // caught before main
 		default:
 			rest = append(rest, sig)
 		}
 	}
+	go s.sort(early.Caught)
 	// Each takes the runtime 25 µs; Run waits for them before it starts a program.
 	go func() {
 		s.pump(s.rest, s.notify(1024, rest...))
@@ -74,6 +68,34 @@ func (s *Signals) notify(size int, sigs ...os.Signal) chan os.Signal {
 		signal.Notify(raw, sigs...)
 	}
 	return raw
+}
+
+// sort moves the signals that ask to stop on, each to its channel. It is always
+// ready to take one: os/signal drops what nobody takes.
+func (s *Signals) sort(raw <-chan os.Signal) {
+	waiting := map[os.Signal]int{}
+	to := func(sig syscall.Signal, c chan syscall.Signal) chan<- syscall.Signal {
+		if waiting[sig] == 0 {
+			return nil
+		}
+		return c
+	}
+	for {
+		select {
+		case sig := <-raw:
+			waiting[sig]++
+		case to(syscall.SIGTERM, s.term) <- syscall.SIGTERM:
+			waiting[syscall.SIGTERM]--
+		case to(syscall.SIGINT, s.int) <- syscall.SIGINT:
+			waiting[syscall.SIGINT]--
+		case to(syscall.SIGHUP, s.hup) <- syscall.SIGHUP:
+			waiting[syscall.SIGHUP]--
+		case to(syscall.SIGQUIT, s.quit) <- syscall.SIGQUIT:
+			waiting[syscall.SIGQUIT]--
+		case <-s.stop:
+			return
+		}
+	}
 }
 
 // pump moves signals from the channel of os/signal, which drops when full, on to to.

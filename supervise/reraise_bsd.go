@@ -29,3 +29,6 @@ func Reraise(sig syscall.Signal) {
 
 // reraisePatience is how long a signal to ourselves may take to arrive.
 const reraisePatience = time.Second
+
+// defaultAction gives a signal back.
+func defaultAction(sig syscall.Signal) { signal.Reset(sig) }

@@ -18,10 +18,7 @@ func Reraise(sig syscall.Signal) {
 		return
 	}
 	_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	// The Go runtime would print a stack for QUIT, ABRT or SEGV. An all-zero
-	// action is the default one in every architecture's layout.
-	var dflt [64]byte
-	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&dflt)), 0, 8, 0, 0) //nolint:gosec // a kernel structure
+	defaultAction(sig) // the Go runtime would print a stack for QUIT, ABRT or SEGV
 	if unix.Kill(os.Getpid(), sig) == nil {
 		time.Sleep(reraisePatience)
 	}
@@ -29,3 +26,9 @@ func Reraise(sig syscall.Signal) {
 
 // reraisePatience is how long a signal to ourselves may take to arrive.
 const reraisePatience = time.Second
+
+// defaultAction takes a signal away from the Go runtime.
+func defaultAction(sig syscall.Signal) {
+	var dflt [64]byte                                                                                           // an all-zero action is the default one in every architecture's layout
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&dflt)), 0, 8, 0, 0) //nolint:gosec // a kernel structure
+}

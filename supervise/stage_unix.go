@@ -49,19 +49,22 @@ func runStage(args []string) {
 	os.Exit(stageFailed)
 }
 
-// endIfAsked dies of a signal that came before the program could be told: as
-// the program itself would at this point.
+// endIfAsked dies of a signal that asked us to stop while there is no program yet
+// to be told. What comes later meets the program as it would without us.
 func endIfAsked() {
-	signal.Reset()
-	for _, caught := range []<-chan os.Signal{early.Term, early.Interrupt, early.HangUp} {
-		select {
-		case sig := <-caught:
-			if n, ok := sig.(syscall.Signal); ok {
-				Reraise(n)
-				os.Exit(128 + int(n))
-			}
-		default:
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		if !signal.Ignored(sig) {
+			defaultAction(sig)
 		}
+	}
+	early.Stop()
+	select {
+	case sig := <-early.Caught:
+		if n, ok := sig.(syscall.Signal); ok {
+			Reraise(n)
+			os.Exit(128 + int(n))
+		}
+	default:
 	}
 }
 

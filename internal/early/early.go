@@ -4,6 +4,11 @@
 // in that window would be lost, or end us with a status that is not its own. Go
 // initialises packages in the order of their import paths as far as dependencies
 // allow, and this one depends on little.
+//
+// What is left of the window, a millisecond, is closed by entry: a program built with
+// the tag entry and linked with -E begins there (see the Makefile), and the runtime
+// then keeps such a signal until it is asked for here. Everything else works the same
+// without it.
 package early
 
 import (
@@ -12,21 +17,29 @@ import (
 	"syscall"
 )
 
-// What came since the process began, a channel for each: a burst of one must not
-// push out another. nil where our parent wanted the signal ignored. They stay
-// registered for the life of the process, and supervise reads them: taking a
-// registration over would cost a wait for the runtime's signal loop (2 ms at start).
-var (
-	Term      = catch(syscall.SIGTERM)
-	Interrupt = catch(syscall.SIGINT)
-	HangUp    = catch(syscall.SIGHUP)
-)
+// Caught is what came since the process began: TERM, INT, HUP and QUIT, without
+// those that our parent wanted ignored. They stay registered for the life of the
+// process, and supervise reads them: taking a registration over would cost a wait
+// for the runtime's signal loop (2 ms at start).
+var Caught = catch(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
 
-func catch(sig os.Signal) chan os.Signal {
-	if signal.Ignored(sig) {
-		return nil
+// Stop ends the registration for a process about to become another program, and
+// returns when what came before is in Caught.
+func Stop() { signal.Stop(caught) }
+
+var caught = make(chan os.Signal, 64)
+
+// catch registers all at once: what the runtime has kept is given out from the first
+// registration on, to those who are there.
+func catch(all ...os.Signal) <-chan os.Signal {
+	var wanted []os.Signal
+	for _, sig := range all {
+		if !signal.Ignored(sig) {
+			wanted = append(wanted, sig)
+		}
 	}
-	caught := make(chan os.Signal, 16)
-	signal.Notify(caught, sig)
+	if len(wanted) > 0 { // none would mean every signal
+		signal.Notify(caught, wanted...)
+	}
 	return caught
 }
