@@ -55,7 +55,7 @@ func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.En
 
 // templates parses them all, as a start would, and returns what is known to be read.
 func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secret.Request {
-	store, err := v.newStore()
+	store, err := v.newStore(env)
 	if err == nil {
 		v.store = store
 		v.renderer, err = v.newRenderer(w, env, envtemplate.Delivery{Dir: os.TempDir()}) // only named, never used

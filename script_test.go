@@ -220,7 +220,7 @@ type vaultKey struct{}
 
 // cmdVault drives a real Vault. The first must be start.
 //
-//	vault start                     VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
+//	vault start [durable|events]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
 //	vault put PATH k=v…             KV 2 below secret/, KV 1 below kv1/, else a plain write
 //	vault long PATH KEY N           a value of N bytes
 //	vault nul PATH KEY              a value with a NUL byte
@@ -244,8 +244,11 @@ func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 	v := ts.Value(vaultKey{}).(*scriptVault)
 	if args[0] == "start" {
 		var opts []vaulttest.Option
-		if len(args) > 1 && args[1] == "durable" {
+		switch {
+		case len(args) > 1 && args[1] == "durable":
 			opts = append(opts, vaulttest.Durable())
+		case len(args) > 1 && args[1] == "events":
+			opts = append(opts, vaulttest.WithEvents(t))
 		}
 		v.Server = vaulttest.Start(t, opts...)
 		ts.Setenv("VAULT_ADDR", v.Addr)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,7 +34,7 @@ func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
 			}
 		}
 	}
-	transport, err := newTransport(v, inherited)
+	transport, err := newTransport(v, inherited, "h2", "http/1.1")
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +67,30 @@ func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
 // leaveRedirects hands redirects to the api package, which follows a standby's itself.
 func leaveRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-func newTransport(v config.Vault, inherited environ.Environ) (*http.Transport, error) {
-	files := tlsFiles{v}
+// newEventsRoad returns how the request for the event stream is sent: it becomes a
+// WebSocket, which HTTP/2 cannot. nil: there is no such road.
+func newEventsRoad(v config.Vault, inherited environ.Environ) (func(*http.Request) (*http.Response, error), error) {
+	base, err := url.Parse(v.Address)
+	if err != nil || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, nil
+	}
+	transport, err := newTransport(v, inherited, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	return func(r *http.Request) (*http.Response, error) {
+		r.URL.Scheme, r.URL.Host = base.Scheme, base.Host
+		r.URL.Path = strings.TrimSuffix(base.Path, "/") + r.URL.Path
+		for name, value := range v.Headers {
+			r.Header.Add(name, value)
+		}
+		return transport.RoundTrip(r)
+	}, nil
+}
+
+// newTransport makes the connections to Vault; protocols are those offered under TLS.
+func newTransport(v config.Vault, inherited environ.Environ, protocols ...string) (*http.Transport, error) {
+	files := tlsFiles{v, protocols}
 	now, err := files.config()
 	if err != nil {
 		return nil, err
@@ -82,7 +105,7 @@ func newTransport(v config.Vault, inherited environ.Environ) (*http.Transport, e
 		DialContext:         dialer.DialContext,
 		DialTLSContext:      files.dial(dialer),
 		TLSClientConfig:     now, // where DialTLSContext is not asked: behind a proxy's CONNECT
-		ForceAttemptHTTP2:   true,
+		ForceAttemptHTTP2:   slices.Contains(protocols, "h2"),
 		MaxIdleConnsPerHost: 16,
 		MaxConnsPerHost:     v.MaxConnections,
 		IdleConnTimeout:     90 * time.Second,
@@ -118,14 +141,17 @@ func proxyFunc(address string, inherited environ.Environ) (func(*http.Request) (
 
 // tlsFiles makes a TLS configuration from the files as they are now: certificates
 // rotated on disk are used from the next connection on.
-type tlsFiles struct{ v config.Vault }
+type tlsFiles struct {
+	v         config.Vault
+	protocols []string
+}
 
 func (t tlsFiles) config() (*tls.Config, error) {
 	cfg := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.v.TLSServerName,
 		InsecureSkipVerify: t.v.TLSSkipVerify, //nolint:gosec // asked for by tls_skip_verify
-		NextProtos:         []string{"h2", "http/1.1"},
+		NextProtos:         t.protocols,
 	}
 	if t.v.CACert != "" || t.v.CACertBytes != "" || t.v.CAPath != "" {
 		pool, err := rootcerts.LoadCACerts(&rootcerts.Config{

@@ -71,7 +71,7 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 		return nil, misconfigured{err}
 	}
 	if cfg.Login.Method != "" || wanted.any() || len(cfg.Sinks) > 0 {
-		if v.store, err = v.newStore(); err != nil {
+		if v.store, err = v.newStore(env); err != nil {
 			return nil, misconfigured{err}
 		}
 	}
@@ -101,7 +101,7 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 	return v, nil
 }
 
-func (v *vaultSide) newStore() (*lease.Store, error) {
+func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 	cfg := lease.Config{
 		Client:           v.client,
 		StaticInterval:   v.cfg.Secrets.Refresh,
@@ -111,6 +111,12 @@ func (v *vaultSide) newStore() (*lease.Store, error) {
 		Logger:           v.log,
 	}
 	v.shelve(&cfg)
+	if !v.cfg.Start.Once {
+		var err error
+		if cfg.Events, err = newEventsRoad(v.cfg.Vault, env); err != nil {
+			return nil, err
+		}
+	}
 	return lease.New(cfg)
 }
 

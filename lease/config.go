@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -35,6 +36,10 @@ type Config struct {
 	Cache         Cache
 	CacheMaxAge   time.Duration // older answers are not used; 24h
 	FallbackAfter time.Duration // a Vault that is silent for so long does not answer; 2s
+
+	// Events sends the request for the server's event stream, whose URL is a path only;
+	// nil = no events.
+	Events func(*http.Request) (*http.Response, error)
 
 	// OnInvalidToken is told of a token Vault no longer knows, once per token.
 	// It must not block.

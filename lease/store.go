@@ -86,6 +86,9 @@ func (s *Store) Run(ctx context.Context) error {
 	if s.shelf != nil {
 		s.workers.Go(func() { s.saver(ctx) })
 	}
+	if s.cfg.Events != nil {
+		s.workers.Go(func() { s.follow(ctx) })
+	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -200,14 +203,14 @@ func (s *Store) drop(e *entry) {
 	delete(s.entries, e.key)
 }
 
-// fetchSoon makes e due for a fetch at once. s.mu is held.
-func (s *Store) fetchSoon(e *entry, now time.Duration) {
+// fetchSoon makes e due for a fetch at the given moment. s.mu is held.
+func (s *Store) fetchSoon(e *entry, at time.Duration) {
 	e.wanted = true
 	switch e.phase {
 	case flying: // landing looks at wanted
 	case held: // due already
 	default:
-		e.fetchAt = now
+		e.fetchAt = min(e.fetchAt, at)
 		s.requeue(e)
 	}
 }
