@@ -64,7 +64,7 @@ func TestImportsKeepToTheirRooms(t *testing.T) {
 		}
 		if d.IsDir() {
 			switch d.Name() {
-			case "testdata", "bin", ".git", "demo", "bench", "conformance":
+			case "testdata", "bin", ".git", "demo", "bench", "conformance", "contrib":
 				return filepath.SkipDir
 			}
 			return nil

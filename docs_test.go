@@ -139,3 +139,40 @@ func readFile(t *testing.T, name string) string {
 	}
 	return string(text)
 }
+
+// TestDocsSupervision runs the examples of docs/supervision.md against a real Vault,
+// with stand-ins that end at once for the programs.
+func TestDocsSupervision(t *testing.T) {
+	v := vaulttest.Start(t)
+	v.PutKV2(t, "secret/db", map[string]any{"url": "u", "password": "p"})
+	v.PutKV2(t, "secret/web", map[string]any{"cert": "c", "key": "k"})
+	dir := t.TempDir()
+	for _, name := range []string{"app", "go-server", "gunicorn", "nginx", "ready"} {
+		place(t, dir, name, "#!/bin/sh\nexit 0\n")
+	}
+	page := readFile(t, filepath.Join("docs", "supervision.md"))
+	// Other tests have ports of their own.
+	page = regexp.MustCompile(`(:80|:84)[0-9]{2}\b`).ReplaceAllString(page, ":0")
+	env := []string{"VAULT_ADDR=" + v.Addr, "VAULT_TOKEN=" + v.RootToken}
+	for i, script := range blocks(page, "sh") {
+		t.Run(fmt.Sprintf("sh %d", i+1), func(t *testing.T) { runExample(t, dir, script, env) })
+	}
+	t.Run("dockerfile", func(t *testing.T) {
+		for _, line := range submatches(blocks(page, "dockerfile")[0], `(?m)^(?:ENTRYPOINT|HEALTHCHECK CMD) (.*)$`) {
+			var command []string
+			if err := json.Unmarshal([]byte(line), &command); err != nil {
+				t.Fatalf("%s: %v", line, err)
+			}
+			if command[0] != "/envexec" {
+				t.Errorf("%s does not run envexec", line)
+			}
+		}
+	})
+	t.Run("links", func(t *testing.T) {
+		for _, target := range submatches(page, `\]\(([^)#]+)[^)]*\)`) {
+			if _, err := os.Stat(filepath.Join("docs", target)); err != nil {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"syscall"
 
@@ -12,16 +13,16 @@ import (
 // changeRules says what a change of each secret does to the program, where that
 // differs from the program's own policy.
 type changeRules struct {
-	program  supervise.Policy
+	program  changeRule            // for all that has no rule of its own
 	byName   map[string]changeRule // variables by name, files by path
 	known    map[string]bool       // everything named, with or without a rule
 	byPrefix []prefixRule          // --from: its variables are known only when it is read
 }
 
 type changeRule struct {
-	policy supervise.Policy
-	signal syscall.Signal
-	hook   []string
+	policy  supervise.Policy
+	signals []syscall.Signal // for signal; empty = the program's own
+	hooks   [][]string       // for hook, likewise
 }
 
 type prefixRule struct {
@@ -30,7 +31,13 @@ type prefixRule struct {
 }
 
 func newChangeRules(p *parsing, c *config.Config, references []string) changeRules {
-	r := changeRules{byName: map[string]changeRule{}, known: map[string]bool{}, program: parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy)}
+	r := changeRules{byName: map[string]changeRule{}, known: map[string]bool{}, program: changeRule{
+		policy:  parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy),
+		signals: []syscall.Signal{parse(p, "change signal", c.Change.Signal, signals.Parse)},
+	}}
+	if len(c.Change.Hook) > 0 {
+		r.program.hooks = [][]string{c.Change.Hook}
+	}
 	for _, name := range references {
 		r.known[name] = true
 	}
@@ -64,36 +71,55 @@ func newChangeRules(p *parsing, c *config.Config, references []string) changeRul
 }
 
 func newChangeRule(p *parsing, c config.ChangeRule) changeRule {
-	rule := changeRule{policy: parse(p, "on_change", c.Policy, supervise.ParsePolicy), hook: c.Hook}
-	if c.Signal != "" {
-		rule.signal = parse(p, "change signal", c.Signal, signals.Parse)
+	rule := changeRule{policy: parse(p, "on_change", c.Policy, supervise.ParsePolicy)}
+	if rule.policy == supervise.Signal && c.Signal != "" {
+		rule.signals = []syscall.Signal{parse(p, "change signal", c.Signal, signals.Parse)}
+	}
+	if rule.policy == supervise.Hook && len(c.Hook) > 0 {
+		rule.hooks = [][]string{c.Hook}
 	}
 	return rule
 }
 
-// strongest is what a change of all these names asks for: the strongest of their
-// rules, the program's own where one has none.
-func (r changeRules) strongest(names []string) changeRule {
-	var best changeRule
+// of is what a change of all these names asks for: the strongest of their policies,
+// and every signal and hook that one of them wants.
+func (r changeRules) of(names []string) changeRule {
+	var all changeRule
 	for _, name := range names {
-		if rule := r.of(name); rule.policy > best.policy {
-			best = rule
+		rule := r.named(name)
+		all.policy = max(all.policy, rule.policy)
+		switch rule.policy {
+		case supervise.Signal:
+			all.signals = append(all.signals, orThese(rule.signals, r.program.signals)...)
+		case supervise.Hook:
+			all.hooks = append(all.hooks, orThese(rule.hooks, r.program.hooks)...)
 		}
 	}
-	return best
+	slices.Sort(all.signals)
+	all.signals = slices.Compact(all.signals)
+	slices.SortStableFunc(all.hooks, slices.Compare)
+	all.hooks = slices.CompactFunc(all.hooks, slices.Equal)
+	return all
 }
 
-func (r changeRules) of(name string) changeRule {
+func orThese[T any](own, others []T) []T {
+	if len(own) > 0 {
+		return own
+	}
+	return others
+}
+
+func (r changeRules) named(name string) changeRule {
 	if rule, ok := r.byName[name]; ok {
 		return rule
 	}
 	if r.known[name] {
-		return changeRule{policy: r.program}
+		return r.program
 	}
 	for _, rule := range r.byPrefix {
 		if strings.HasPrefix(name, rule.prefix) {
 			return rule.changeRule
 		}
 	}
-	return changeRule{policy: r.program}
+	return r.program
 }

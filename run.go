@@ -252,11 +252,12 @@ func (j *job) generation(base environ.Environ, g envtemplate.Generation) (superv
 	if err != nil {
 		return supervise.Generation{}, err
 	}
-	rule := j.rules.strongest(g.Changed)
+	rule := j.rules.of(g.Changed)
 	all, memory := inMemory(all, g.Files)
 	return supervise.Generation{
 		ID: g.ID, Env: all.List(), Memory: memory, Changed: g.Changed, Prepare: g.WriteFiles,
-		Policy: rule.policy, Signal: rule.signal, Hook: rule.hook,
+		Policy: rule.policy, Signals: rule.signals, Hooks: rule.hooks,
+		EndsIn: func() (time.Duration, bool) { return j.vault.endsIn(g.ID) },
 	}, nil
 }
 

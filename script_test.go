@@ -125,6 +125,8 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 		"count":    cmdCount,
 		"send":     cmdSend,
 		"vault":    cmdVault,
+
+		"time-of-day": cmdTimeOfDay,
 	}
 	maps.Copy(commands, more)
 	testscript.Run(t, testscript.Params{
@@ -135,6 +137,13 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run takes a second longer under -race
 			env.Values[vaultKey{}] = &scriptVault{roles: map[string]vaulttest.Role{}}
 			return nil
+		},
+		Condition: func(name string) (bool, error) {
+			part, ok := strings.CutPrefix(name, "required:")
+			if !ok {
+				return false, fmt.Errorf("unknown condition %q", name)
+			}
+			return vaulttest.Required(part), nil
 		},
 		RequireExplicitExec: true,
 		Deadline:            time.Now().Add(6 * patience),
@@ -206,6 +215,15 @@ func cmdSend(ts *testscript.TestScript, neg bool, args []string) {
 	sig, err := signals.Parse(args[0])
 	ts.Check(err)
 	ts.Check(running[len(running)-1].Process.Signal(sig))
+}
+
+// cmdTimeOfDay sets a variable to the local time so far from now.
+//
+//	time-of-day VAR DURATION
+func cmdTimeOfDay(ts *testscript.TestScript, _ bool, args []string) {
+	d, err := time.ParseDuration(args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], time.Now().Add(d).Format("15:04"))
 }
 
 // scriptVault is a script's Vault; scripts run one command at a time.

@@ -49,8 +49,8 @@ type vaultSide struct {
 
 	quit    atomic.Pointer[context.CancelCauseFunc] // ends the job; nil before start
 	mu      sync.Mutex
-	epochs  map[uint64]uint64 // generation → oldest login it needs
-	settled uint64            // generation whose program is safely up
+	needs   map[uint64]need // by generation
+	settled uint64          // generation whose program is safely up
 }
 
 // newVaultSide returns nil when nothing is wanted from Vault: then there is no
@@ -63,7 +63,7 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
 		return nil, nil
 	}
-	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), epochs: map[uint64]uint64{}}
+	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), needs: map[uint64]need{}}
 	if v.sealed, err = openSealed(cfg, env, log); err != nil {
 		return nil, misconfigured{err}
 	}
@@ -289,11 +289,40 @@ func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) err
 	}
 }
 
+// need is what a generation's values depend on.
+type need struct {
+	epoch    uint64 // oldest login
+	leases   []string
+	notAfter time.Time // of its certificates; zero = none
+}
+
+// endsIn tells how long a generation's values still work; false = no end is known.
+func (v *vaultSide) endsIn(id uint64) (left time.Duration, ends bool) {
+	v.mu.Lock()
+	n := v.needs[id]
+	v.mu.Unlock()
+	first := func(rest time.Duration, mortal bool) {
+		if mortal && (!ends || rest < left) {
+			left, ends = rest, true
+		}
+	}
+	if len(n.leases) > 0 {
+		first(v.store.EndsIn(n.leases...))
+	}
+	if len(n.leases) > 0 && n.epoch > 0 { // else they are the sealed cache's, from before any login
+		first(v.session.EndsIn(n.epoch))
+	}
+	if !n.notAfter.IsZero() {
+		first(max(time.Until(n.notAfter), 0), true)
+	}
+	return left, ends
+}
+
 // remember notes what a generation needs, and lets go of older logins at once when
 // its program is up already: a new login that changed nothing.
 func (v *vaultSide) remember(g envtemplate.Generation) {
 	v.mu.Lock()
-	v.epochs[g.ID] = g.Epoch
+	v.needs[g.ID] = need{g.Epoch, g.Leases, g.NotAfter}
 	up := v.settled == g.ID
 	v.mu.Unlock()
 	if up {
@@ -306,8 +335,8 @@ func (v *vaultSide) remember(g envtemplate.Generation) {
 func (v *vaultSide) settle(id uint64) {
 	v.mu.Lock()
 	v.settled = id
-	epoch := v.epochs[id]
-	maps.DeleteFunc(v.epochs, func(old, _ uint64) bool { return old < id })
+	epoch := v.needs[id].epoch
+	maps.DeleteFunc(v.needs, func(old uint64, _ need) bool { return old < id })
 	v.mu.Unlock()
 	v.retire(epoch)
 }

@@ -87,9 +87,11 @@ func (l *loop) hear() {
 			l.lost(cur)
 			continue
 		}
+		l.mu.Lock()
 		for _, o := range l.lives {
 			o.dead = o.dead || o.token.ID.Equal(t.ID)
 		}
+		l.mu.Unlock()
 	}
 	if retire > 0 {
 		for _, o := range slices.Clone(l.lives) {

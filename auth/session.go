@@ -98,6 +98,26 @@ func (s *Session) Token() (t secret.Token, ok bool) {
 	return s.lives[len(s.lives)-1].token, true
 }
 
+// EndsIn tells how long the token of a login still lives, and with it the leases
+// taken under it: 0 when it is dead or was given up; false when it has no end.
+func (s *Session) EndsIn(epoch uint64) (left time.Duration, ends bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lives {
+		if l.token.Epoch != epoch {
+			continue
+		}
+		switch {
+		case l.dead:
+			return 0, true
+		case l.end == 0:
+			return 0, false
+		}
+		return max(l.end-s.cfg.now(), 0), true
+	}
+	return 0, true
+}
+
 // Close revokes every live token this session logged in for, newest last, when
 // Config.Revoke says so, but for what Config.Leave leaves; a transient failure is tried again until ctx ends. Call
 // it after Run has returned. The error, for one warning, names what stays alive.

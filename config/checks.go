@@ -53,6 +53,17 @@ func checkSignal(to *string, text string) error {
 	return nil
 }
 
+// checkOwnSignal is checkSignal for a signal that envexec itself is to catch.
+func checkOwnSignal(to *string, text string) error {
+	if err := checkSignal(to, text); err != nil || *to == "" {
+		return err
+	}
+	if sig, err := signals.Parse(*to); err != nil || !signals.CanForward(sig) {
+		return fmt.Errorf("%s cannot be caught", *to)
+	}
+	return nil
+}
+
 // namespace is the canonical form: no leading, one trailing slash; root is "".
 func namespace(s string) string {
 	s = strings.Trim(s, "/")

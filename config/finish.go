@@ -119,16 +119,47 @@ func finishNamed(d *decoder, c *Config) {
 		c.Secrets.Named = append(c.Secrets.Named, Named{Name: name, Delivery: how})
 	}
 	for _, n := range c.Secrets.Named {
+		known := len(c.Secrets.From) > 0 // whose names are known only when it is read
 		for i := range c.Secrets.Variables {
 			if v := &c.Secrets.Variables[i]; v.Name == n.Name {
 				n.apply(&v.Delivery, &v.OnChange)
+				known = true
 			}
 		}
 		for i := range c.Secrets.EnvTemplates {
 			if t := &c.Secrets.EnvTemplates[i]; t.Name == n.Name {
 				n.apply(&t.Delivery, &t.OnChange)
+				known = true
 			}
 		}
+		if n.OnChange.Policy != "" && !n.applyToFiles(c) && !known {
+			checkReference(d, c, n.Name)
+		}
+	}
+}
+
+// applyToFiles reports whether a file or template goes by that name.
+func (n Named) applyToFiles(c *Config) (known bool) {
+	var none string
+	for i := range c.Secrets.RenderFiles {
+		if f := &c.Secrets.RenderFiles[i]; f.Destination == n.Name {
+			n.apply(&none, &f.OnChange)
+			known = true
+		}
+	}
+	for i := range c.Secrets.Templates {
+		if t := &c.Secrets.Templates[i]; t.Destination == n.Name {
+			n.apply(&none, &t.OnChange)
+			known = true
+		}
+	}
+	return known
+}
+
+// checkReference: a rule for a name that nothing else sets is about an inherited reference.
+func checkReference(d *decoder, c *Config, name string) {
+	if value, ok := c.Environment.Inherited.Get(name); !ok || !c.Secrets.References || !strings.Contains(value, "vault:") {
+		d.doubtSource("--on-change", "", fmt.Sprintf("%s is neither a variable nor a file that a secret is in", name), "")
 	}
 }
 

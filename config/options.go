@@ -81,7 +81,7 @@ func secretOptions(c *Config) []option {
 		{name: "env-file", group: g, arg: "FILE", to: &c.Environment.Files, usage: "read NAME=VALUE lines into the environment"},
 		{name: "references", group: g, to: &s.References, usage: "expand vault:PATH#KEY in the environment (default true)"},
 		{name: "refresh", group: g, arg: "[PATH=]DURATION", usage: "re-read static secrets this often (default 5m)", add: func(t string) error { return addRefresh(s, t) }},
-		{name: "refresh-signal", group: g, arg: "SIGNAL", to: &s.RefreshSignal, usage: "re-read them now on this signal", check: func(t string) error { return checkSignal(&s.RefreshSignal, t) }},
+		{name: "refresh-signal", group: g, arg: "SIGNAL", to: &s.RefreshSignal, usage: "re-read them now on this signal", check: func(t string) error { return checkOwnSignal(&s.RefreshSignal, t) }},
 		{name: "ignore-missing", group: g, env: []string{"VAULT_IGNORE_MISSING_SECRETS"}, to: &s.IgnoreMissing, usage: "an absent secret is an empty value and a warning"},
 		{name: "transit-key", group: g, arg: "NAME", env: []string{"VAULT_TRANSIT_KEY_ID"}, to: &s.TransitKey, usage: "key that decrypts values of the form vault:v1:…"},
 		{name: "transit-mount", group: g, arg: "PATH", env: []string{"VAULT_TRANSIT_PATH"}, to: &s.TransitMount, usage: "where the transit engine is mounted (default transit)", check: func(t string) error { return trimMount(&s.TransitMount, t) }},

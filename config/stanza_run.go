@@ -114,7 +114,7 @@ func secretsStanza(c *Config) stanza {
 			{name: "ignore_missing", to: &s.IgnoreMissing, doc: "an absent secret is an empty value and a warning"},
 			{name: "transit_key", to: &s.TransitKey, doc: "key that decrypts values of the form vault:v1:…", example: `"app"`},
 			{name: "transit_mount", to: &s.TransitMount, doc: "where the transit engine is mounted", example: `"crypto/transit"`, check: func(t string) error { return trimMount(&s.TransitMount, t) }},
-			{name: "refresh_signal", to: &s.RefreshSignal, doc: "read all static secrets anew on this signal", example: `"SIGUSR1"`, check: func(t string) error { return checkSignal(&s.RefreshSignal, t) }},
+			{name: "refresh_signal", to: &s.RefreshSignal, doc: "read all static secrets anew on this signal", example: `"SIGUSR1"`, check: func(t string) error { return checkOwnSignal(&s.RefreshSignal, t) }},
 		},
 	}
 }

@@ -187,6 +187,7 @@ func conflict(what string, a, b *unit) error {
 // send gives the reader what is new; an unread Generation is replaced, its news kept.
 func (l *loop) send(g Generation) {
 	g.ID, g.Epoch, g.write = 1, l.cfg.Source.Epoch(), l.writer.write
+	g.Leases, g.NotAfter = l.ends()
 	for _, u := range l.units {
 		if e := u.adopted.epoch(); e != 0 && (g.Epoch == 0 || e < g.Epoch) {
 			g.Epoch = e

@@ -19,6 +19,9 @@ type Generation struct {
 	// Origins are the secrets each variable and file was made of; nil without Config.Origins.
 	Origins map[string][]Origin
 
+	Leases   []string  // of the secrets in it, sorted
+	NotAfter time.Time // when the first certificate in it that was issued for us ends; zero = there is none
+
 	write func(context.Context, Generation) error
 }
 

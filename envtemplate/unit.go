@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,6 +88,39 @@ func (r *result) epoch() uint64 {
 		}
 	}
 	return low
+}
+
+// ends collects what ends by itself in the adopted results: leases and certificates.
+func (l *loop) ends() (leases []string, notAfter time.Time) {
+	seen := map[*read]bool{}
+	for _, u := range l.units {
+		for _, rd := range u.adopted.made {
+			if rd.sec == nil || seen[rd] {
+				continue
+			}
+			seen[rd] = true
+			if rd.sec.LeaseID != "" {
+				leases = append(leases, rd.sec.LeaseID)
+			}
+			if at := certificateEnd(rd.sec); !at.IsZero() && (notAfter.IsZero() || at.Before(notAfter)) {
+				notAfter = at
+			}
+		}
+	}
+	slices.Sort(leases)
+	return leases, notAfter
+}
+
+// certificateEnd is when the certificate s holds ends, if a write made it.
+func certificateEnd(s *secret.Secret) (end time.Time) {
+	text, ok := s.Data["certificate"].(string)
+	if !ok || s.Request.Op != secret.Write {
+		return end
+	}
+	if _, own, err := parsePEM([]byte(text)); err == nil && own != nil {
+		end = own.NotAfter
+	}
+	return end
 }
 
 // fetchKey returns the text of ref, and whether there is one.

@@ -159,17 +159,20 @@ func (s *Store) overdue(e *entry, now time.Duration) {
 // maxStale is how often a rotated password is asked for again before the promised time is believed.
 const maxStale = 8
 
-// supersede keeps e's present lease alive beside its successor: the program
-// still uses it. s.mu is held.
+// supersede keeps e's present lease, alive if that can be, beside its successor:
+// the program still uses it. s.mu is held.
 func (s *Store) supersede(e *entry, now time.Duration) {
-	if e.value == nil || e.renewAt == never || e.token == nil {
+	if e.value == nil || e.token == nil || e.lease.end != 0 && e.lease.end <= now {
 		return
 	}
 	o := &entry{
 		key: e.key, req: e.req, value: e.value, token: e.token,
 		fetchAt: never, renewAt: e.renewAt, lease: e.lease, superseded: true,
 	}
-	if e.token.Epoch == s.token.Epoch {
+	switch {
+	case o.renewAt == never && e.lease.end != 0:
+		o.fetchAt = e.lease.end
+	case e.token.Epoch == s.token.Epoch:
 		o.fetchAt = after(now, s.cfg.OverlapLimit) // no Retire will come for it
 	}
 	s.old[o] = struct{}{}

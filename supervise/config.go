@@ -22,9 +22,9 @@ const (
 	Inherit Policy = iota
 	// None writes the files and leaves the program alone.
 	None
-	// Signal sends Config.ChangeSignal after the files are written.
+	// Signal sends a signal after the files are written.
 	Signal
-	// Hook runs Config.Hook after the files are written.
+	// Hook runs a command after the files are written; signals that the change needs too are sent before.
 	Hook
 	// Overlap starts the successor, waits until it is ready, then stops the old program.
 	Overlap
@@ -51,25 +51,27 @@ func ParsePolicy(s string) (Policy, error) {
 
 // Generation is one complete set of secrets for the program.
 type Generation struct {
-	ID      uint64         // unique and greater than 0; one that equals the last received is ignored
-	Env     []string       // the program's whole environment, used as it is but for the systemd variables
-	Memory  []Memory       // files in memory, passed to the program but not to hooks and probes beside it; Linux only, see HasMemory
-	Changed []string       // names of what differs from the Generation before, for the log
-	Policy  Policy         // how this change wants to be applied; Inherit = Config.OnChange
-	Signal  syscall.Signal // for Signal; 0 = Config.ChangeSignal
-	Hook    []string       // for Hook; nil = Config.Hook
+	ID      uint64   // unique and greater than 0; one that equals the last received is ignored
+	Env     []string // the program's whole environment, used as it is but for the systemd variables
+	Memory  []Memory // files in memory, passed to the program but not to hooks and probes beside it; Linux only, see HasMemory
+	Changed []string // names of what differs from the Generation before, for the log
+	Policy  Policy   // how this change wants to be applied; Inherit = Config.OnChange
+
+	// What Signal and Hook do, each once and in this order, signals first. A change
+	// of several secrets may need more than one. Empty = Config.ChangeSignal, Config.Hook.
+	Signals []syscall.Signal
+	Hooks   [][]string
 
 	// Prepare writes the files of this Generation; nil = nothing to do. It is
 	// called before the program is started, signalled or stopped, again when an
 	// older Generation is rolled back to, and never twice at the same time.
 	Prepare func(ctx context.Context) error
 
-	// Usable reports whether these values still work, asked before rolling back; nil = yes.
-	Usable func() bool
-
-	// Deadline is when the values in use before this Generation die: it is then
-	// applied in spite of Splay, Budget and Windows. Zero = whenever allowed.
-	Deadline time.Time
+	// EndsIn tells how long these values still work; false = no end is known, and nil
+	// the same. It is asked before they are rolled back to, and while they are in use
+	// and their successor waits for Splay, Budget or Windows: it then waits until a
+	// minute before that end at most. It must not block.
+	EndsIn func() (time.Duration, bool)
 }
 
 // Config says what to run and how to treat it. Zero values are the defaults.

@@ -91,6 +91,19 @@ func (c *Crash) again(st Status, timedOut bool) bool {
 	return c.Restart == OnFailure || st.Signal != 0
 }
 
+// rareDelay is for what costs a service's uptime each time: stopping a program
+// that works to try one that failed before. It is at least half of a limit that
+// doubles up to half an hour.
+func (c *Crash) rareDelay(attempt int, fraction float64) time.Duration {
+	limit := max(c.MaxBackoff, maxRareDelay)
+	if attempt < 32 {
+		limit = min(limit, c.Backoff<<attempt)
+	}
+	return max(minBackoff, limit/2+time.Duration(fraction*float64(limit/2)))
+}
+
+const maxRareDelay = 30 * time.Minute
+
 // delay is full jitter below a limit that doubles with every attempt (0, 1, …).
 func (c *Crash) delay(attempt int, fraction float64) time.Duration {
 	limit := c.MaxBackoff

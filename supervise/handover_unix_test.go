@@ -5,6 +5,7 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -148,4 +149,36 @@ func TestOverlapWithHeldSocket(t *testing.T) {
 		}
 	}
 	tr.stops()
+}
+
+func TestHundredSocketsAndAReadinessPipeBehindThem(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "out")
+	var sockets []Socket
+	want := "pid-ok=true"
+	for i := range 100 {
+		name := fmt.Sprintf("s%d", i)
+		sockets = append(sockets, Socket{Name: name, Network: "unix", Address: filepath.Join(dir, name)})
+		want += " " + name + "=true/<nil>/nonblock=true"
+	}
+	adjust := func(c *Config) {
+		c.Sockets = sockets
+		c.Ready = Ready{Kind: ReadyFD, FD: firstFD + len(sockets)}
+	}
+	begin(t, adjust).does("ready fd 103").reaches("ready").stops()
+	begin(t, adjust).does("listen " + file).ends(Status{})
+	if got, err := os.ReadFile(file); err != nil || string(got) != want {
+		t.Errorf("the program sees %q, %v", got, err)
+	}
+}
+
+func TestWantOfDescriptorsIsTransient(t *testing.T) {
+	for _, errno := range []syscall.Errno{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE} {
+		var transient transientError
+		if err := startError("app", errno); !errors.As(err, &transient) {
+			t.Errorf("%v is not tried again", errno)
+		}
+		if err := shortage(fmt.Errorf("open the readiness pipe: %w", os.NewSyscallError("pipe2", errno))); !errors.As(err, &transient) {
+			t.Errorf("%v before the fork is not tried again", errno)
+		}
+	}
 }

@@ -2,21 +2,29 @@ package supervise
 
 import (
 	"context"
+	"errors"
+	"strconv"
 	"strings"
 )
 
-// hook runs the hook command with the new environment; evHooked follows.
-func (s *Supervisor) hook(ctx context.Context, a action) {
-	g := s.gens[a.generation]
-	sp := s.besides(&running{env: s.environment(g, s.running[a.child])}, a.hook)
-	sp.env = append(sp.env, "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
+// hook runs the hooks, one after the other, with the new environment; evHooked follows.
+func (s *Supervisor) hook(a action) {
+	r := s.running[a.child]
+	env := append(s.environment(s.gens[a.generation], r), "ENVEXEC_PID="+strconv.Itoa(r.pid), "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
 	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.HookTimeout)
-		defer cancel()
-		var err error
-		if sp.path, err = findProgram(sp.argv[0], s.cfg.Path, s.dir); err == nil {
-			err = runCommand(ctx, s.cfg.host, sp)
+		var errs []error
+		for _, argv := range a.hooks {
+			errs = append(errs, s.runHook(s.besides(&running{env: env}, argv)))
 		}
-		s.post(news{event: event{kind: evHooked, generation: a.generation, err: err}})
+		s.post(news{event: event{kind: evHooked, generation: a.generation, err: errors.Join(errs...)}})
 	})
+}
+
+func (s *Supervisor) runHook(sp spec) (err error) {
+	ctx, cancel := context.WithTimeout(s.life, s.cfg.HookTimeout)
+	defer cancel()
+	if sp.path, err = findProgram(sp.argv[0], s.cfg.Path, s.dir); err != nil {
+		return err
+	}
+	return runCommand(ctx, s.cfg.host, sp)
 }

@@ -96,7 +96,7 @@ func (r *rig) after(d time.Duration) *rig {
 		if at.After(r.now) {
 			r.now = at
 		}
-		r.send(event{kind: evTick, usable: true})
+		r.send(event{kind: evTick, usable: true, deadline: r.m.pending.deadline})
 	}
 	r.now = end
 	return r

@@ -17,7 +17,8 @@ func (s *Supervisor) perform(ctx context.Context, a action) {
 	r := s.running[a.child]
 	switch a.kind {
 	case doPrepare:
-		s.prepare(ctx, a.generation)
+		s.latest = nil
+		s.prepare(a.generation)
 	case doLaunch:
 		s.launch(ctx, a)
 	case doForward:
@@ -37,12 +38,13 @@ func (s *Supervisor) perform(ctx context.Context, a action) {
 			r.cancel()
 		}
 	case doHook:
-		s.hook(ctx, a)
+		s.hook(a)
 	case doReady:
 		s.ready(a, r)
 	case doApplied:
 		s.applied(a)
 	case doSettled:
+		s.latest = nil
 		offer(s.settled, a.generation)
 	case doLog:
 		s.log.Log(ctx, a.level, a.message, a.args...)
@@ -88,12 +90,12 @@ func (s *Supervisor) ignoreGone(err error) {
 	}
 }
 
-func (s *Supervisor) prepare(ctx context.Context, id uint64) {
+func (s *Supervisor) prepare(id uint64) {
 	g := s.gens[id]
 	s.wg.Go(func() {
 		var err error
 		if g.Prepare != nil {
-			err = g.Prepare(ctx)
+			err = g.Prepare(s.life)
 		}
 		s.post(news{event: event{kind: evPrepared, generation: id, err: err}})
 	})
@@ -120,8 +122,11 @@ func (s *Supervisor) launch(ctx context.Context, a action) {
 func (s *Supervisor) start(r *running, g Generation, write bool) (process, error) {
 	if write && g.Prepare != nil {
 		if err := g.Prepare(r.ctx); err != nil {
-			if r.ctx.Err() != nil {
+			switch {
+			case r.ctx.Err() != nil:
 				return nil, errAborted
+			case r.child > 1: // a program ran before: a full disk must not be its end
+				return nil, transientError{err}
 			}
 			return nil, err
 		}
@@ -141,7 +146,7 @@ func (s *Supervisor) start(r *running, g Generation, write bool) (process, error
 	}
 	var proc process
 	memory, err := sp.pass(g.Memory)
-	if err == nil {
+	if err = shortage(err); err == nil {
 		s.cfg.tty.fork(func() { proc, err = s.cfg.host.start(sp) })
 	}
 	for _, f := range memory {
@@ -161,7 +166,7 @@ func (s *Supervisor) equip(r *running) (child *os.File, err error) {
 	if s.cfg.Ready.Kind == ReadyNotify || s.mgr.Enabled() {
 		r.notify, err = systemd.Listen()
 		if err != nil {
-			return nil, fmt.Errorf("open the program's notification socket: %w", err)
+			return nil, shortage(fmt.Errorf("open the program's notification socket: %w", err))
 		}
 	}
 	if s.cfg.Ready.Kind == ReadyFD {
@@ -169,7 +174,7 @@ func (s *Supervisor) equip(r *running) (child *os.File, err error) {
 	}
 	if err != nil {
 		r.release()
-		return nil, fmt.Errorf("open the program's readiness pipe: %w", err)
+		return nil, shortage(fmt.Errorf("open the program's readiness pipe: %w", err))
 	}
 	return child, nil
 }
@@ -284,19 +289,22 @@ func (s *Supervisor) ready(a action, r *running) {
 
 // applied says how a change went, with the names of what changed.
 func (s *Supervisor) applied(a action) {
-	if a.policy == Inherit {
-		s.changed = nil
-		return
+	if a.policy == Inherit { // a start that no change was the reason of; but it may have taken one along
+		if a.generation != s.newest || len(s.changed) == 0 {
+			return
+		}
+		a.policy = Restart
 	}
 	if s.cfg.Trace.Rotated != nil {
 		s.cfg.Trace.Rotated(a.generation, a.policy, a.err)
 	}
 	if a.err != nil {
+		s.changed = union(s.changed, s.latest) // it was in use for a moment
 		s.log.Error("secrets changed, but the change could not be applied",
 			"policy", a.policy.String(), "generation", a.generation, "changed", s.changed, "error", a.err.Error())
 		return
 	}
 	s.log.Info("secrets changed and are in use",
 		"policy", a.policy.String(), "generation", a.generation, "changed", s.changed)
-	s.changed = nil
+	s.latest, s.changed = s.changed, nil
 }

@@ -217,16 +217,20 @@ func lookUp(name, full string) (string, error) {
 	return found, nil
 }
 
+// shortage marks err as transient if it is for want of memory.
+func shortage(err error) error {
+	if errors.Is(err, windows.ERROR_NOT_ENOUGH_MEMORY) || errors.Is(err, windows.ERROR_NO_SYSTEM_RESOURCES) {
+		return transientError{err}
+	}
+	return err
+}
+
 func startError(program string, err error) error {
 	code := 126
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, exec.ErrNotFound) {
 		code = 127
 	}
-	se := &StartError{Program: program, Code: code, Err: err}
-	if errors.Is(err, windows.ERROR_NOT_ENOUGH_MEMORY) || errors.Is(err, windows.ERROR_NO_SYSTEM_RESOURCES) {
-		return transientError{se}
-	}
-	return se
+	return shortage(&StartError{Program: program, Code: code, Err: err})
 }
 
 func sameGroup(leader, pid int) bool { return leader == pid }

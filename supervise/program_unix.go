@@ -82,6 +82,16 @@ func runnable(path string) error {
 	return nil
 }
 
+// shortage marks err as transient if it is for want of processes, files or memory.
+func shortage(err error) error {
+	for _, want := range []error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, want) {
+			return transientError{err}
+		}
+	}
+	return err
+}
+
 // startError says for an errno of exec what a shell would.
 func startError(program string, err error) error {
 	code := 126
@@ -93,7 +103,7 @@ func startError(program string, err error) error {
 	case unix.ENOENT, unix.ENOTDIR:
 		code = 127
 	case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE:
-		return transientError{&StartError{Program: program, Code: code, Err: errno}}
+		return shortage(&StartError{Program: program, Code: code, Err: errno})
 	case unix.E2BIG:
 		err = errors.New("environment and arguments are too big for the system")
 	case unix.ENOEXEC:

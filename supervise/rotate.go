@@ -3,6 +3,8 @@ package supervise
 import (
 	"errors"
 	"log/slog"
+	"slices"
+	"syscall"
 	"time"
 )
 
@@ -32,28 +34,38 @@ func (m *machine) want(now time.Time, e event) {
 	}
 }
 
-// merge makes a change of e and what is pending already: newest values, strongest
-// policy, earliest deadline.
+// merge makes a change of e and what is pending already: newest values, strongest policy.
 func (m *machine) merge(e event) change {
-	c := change{generation: e.generation, policy: e.policy, sig: e.sig, hook: e.hook, deadline: e.deadline}
+	c := change{generation: e.generation, policy: e.policy, sigs: e.sigs, hooks: e.hooks, deadline: e.deadline}
 	if c.policy == Inherit {
 		c.policy = m.cfg.OnChange
 	}
-	if c.sig == 0 {
-		c.sig = m.cfg.ChangeSignal
+	if c.policy == Signal && len(c.sigs) == 0 {
+		c.sigs = []syscall.Signal{m.cfg.ChangeSignal}
 	}
-	if len(c.hook) == 0 {
-		c.hook = m.cfg.Hook
+	if c.policy == Hook && len(c.hooks) == 0 {
+		c.hooks = [][]string{m.cfg.Hook}
 	}
-	old := m.pending
-	if old.generation == 0 {
+	if m.pending.generation == 0 {
 		return c
 	}
-	if old.policy > c.policy {
-		c.policy, c.sig, c.hook = old.policy, old.sig, old.hook
+	return c.with(m.pending)
+}
+
+// with is c that also does what o asks for.
+func (c change) with(o change) change {
+	c.policy = max(c.policy, o.policy)
+	c.sigs = slices.Clone(c.sigs)
+	for _, sig := range o.sigs {
+		if !slices.Contains(c.sigs, sig) {
+			c.sigs = append(c.sigs, sig)
+		}
 	}
-	if d := old.deadline; !d.IsZero() && (c.deadline.IsZero() || d.Before(c.deadline)) {
-		c.deadline = d
+	c.hooks = slices.Clone(c.hooks)
+	for _, hook := range o.hooks {
+		if !slices.ContainsFunc(c.hooks, func(h []string) bool { return slices.Equal(h, hook) }) {
+			c.hooks = append(c.hooks, hook)
+		}
 	}
 	return c
 }
@@ -63,13 +75,37 @@ func (m *machine) schedule(now time.Time) {
 	if m.pending.generation == 0 {
 		return
 	}
-	at := now.Add(time.Duration(m.cfg.rand() * float64(m.cfg.Splay)))
-	at = m.cfg.permitted(at, m.rotations)
-	if d := m.pending.deadline; !d.IsZero() && d.Before(at) {
-		at = d
+	m.plan(now, now.Add(time.Duration(m.cfg.rand()*float64(m.cfg.Splay))))
+}
+
+// plan makes the pending change due at the given moment, or later if budget and
+// windows want it so, but in time for the end of the values in use.
+func (m *machine) plan(now, at time.Time) {
+	m.allowed = m.cfg.permitted(at, m.rotations)
+	m.applyAt = m.allowed
+	if d := m.pending.deadline; !d.IsZero() && d.Before(m.allowed) {
+		m.applyAt = d
 	}
-	if at.After(now) {
-		m.applyAt = at
+	if m.applyAt.After(now) {
+		if m.applyAt.Sub(now) >= waitWorthSaying {
+			m.log(slog.LevelInfo, "secrets changed, the change waits", "generation", m.pending.generation, "delay", m.applyAt.Sub(now).Round(time.Second))
+		}
+		return
+	}
+	m.applyAt = time.Time{}
+	m.due = true
+	m.tryApply(now)
+}
+
+// waitWorthSaying is how long a change waits before somebody asks why.
+const waitWorthSaying = 10 * time.Second
+
+// applyTime: the moment has come, unless it was the end of the values in use that
+// made it and they have got more time since.
+func (m *machine) applyTime(now time.Time, deadline time.Time) {
+	m.pending.deadline = deadline
+	if now.Before(m.allowed) && (deadline.IsZero() || deadline.After(now)) {
+		m.plan(now, m.allowed)
 		return
 	}
 	m.due = true
@@ -80,7 +116,7 @@ func (m *machine) schedule(now time.Time) {
 // a program that is not ready, or whose predecessor is not gone yet, comes first.
 func (m *machine) tryApply(now time.Time) {
 	if m.state != ready || !m.due || m.pending.generation == 0 || m.asked.generation != 0 ||
-		m.leaving.present() || !m.current.running() {
+		m.hooking.generation != 0 || m.leaving.present() || !m.current.running() {
 		return
 	}
 	m.asked, m.pending, m.due = m.pending, change{}, false
@@ -117,9 +153,7 @@ func (m *machine) restore(c change) {
 		m.pending, m.due = c, true
 		return
 	}
-	if c.policy > m.pending.policy {
-		m.pending.policy, m.pending.sig, m.pending.hook = c.policy, c.sig, c.hook
-	}
+	m.pending = m.pending.with(c)
 }
 
 // retry puts a failed change back and applies it, or a newer one, after a delay.
@@ -128,30 +162,35 @@ func (m *machine) retry(now time.Time, c change) {
 		return
 	}
 	d := m.cfg.Crash.delay(m.failures, m.cfg.rand())
+	if c.policy == Restart {
+		d = m.cfg.Crash.rareDelay(m.failures, m.cfg.rand())
+	}
 	m.failures++
 	newer := m.pending.generation != 0
 	m.restore(c)
 	m.due = false
-	if !newer {
-		m.applyAt = now.Add(d)
-	} else if m.quietAt.IsZero() && m.applyAt.IsZero() {
-		m.applyAt = now.Add(minBackoff)
-	}
 	m.log(slog.LevelWarn, "will try the new secrets again", "generation", m.pending.generation, "delay", d)
+	if !newer {
+		m.plan(now, now.Add(d))
+	} else if m.quietAt.IsZero() && m.applyAt.IsZero() {
+		m.plan(now, now.Add(minBackoff))
+	}
 }
 
 func (m *machine) apply(now time.Time, c change) {
 	switch c.policy {
 	case None, Signal, Hook:
 		m.goal = c.generation
-		m.settleFrom(now)
-		switch c.policy {
-		case Signal:
-			m.do(action{kind: doSignal, child: m.current.id, generation: c.generation, sig: c.sig})
-		case Hook:
-			m.do(action{kind: doHook, child: m.current.id, generation: c.generation, hook: c.hook})
+		for _, sig := range c.sigs {
+			m.do(action{kind: doSignal, child: m.current.id, generation: c.generation, sig: sig})
+		}
+		if c.policy == Hook {
+			m.hooking, m.settleAt = c, time.Time{} // not in use before it has run
+			m.hooking.child = m.current.id
+			m.do(action{kind: doHook, child: m.current.id, generation: c.generation, hooks: c.hooks})
 			return
 		}
+		m.settleFrom(now)
 		m.do(action{kind: doApplied, generation: c.generation, policy: c.policy})
 	case Overlap:
 		m.previous, m.goal = m.goal, c.generation
@@ -170,8 +209,22 @@ func (m *machine) apply(now time.Time, c change) {
 	}
 }
 
-func (m *machine) hooked(e event) {
-	m.do(action{kind: doApplied, generation: e.generation, policy: Hook, err: e.err})
+// hooked: the hooks of a change have ended. Failed ones run again later, all of them.
+func (m *machine) hooked(now time.Time, e event) {
+	c := m.hooking
+	if e.generation != c.generation {
+		return
+	}
+	m.hooking = change{}
+	if c.child == m.current.id && m.state == ready { // else the program was started anew, with what the hooks were about
+		m.do(action{kind: doApplied, generation: c.generation, policy: Hook, err: e.err})
+		if e.err != nil {
+			m.retry(now, c)
+		} else {
+			m.settleFrom(now)
+		}
+	}
+	m.tryApply(now)
 }
 
 // adopt makes the newest wanted Generation the goal of the coming start.

@@ -273,3 +273,65 @@ func ExamplePolicy_String() {
 	fmt.Println(Overlap)
 	// Output: overlap
 }
+
+func TestOneBurstSendsEverySignalAndRunsEveryHook(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Quiet = time.Second }).up()
+	first, second, third := rotate(2), rotate(3), rotate(4)
+	first.policy, first.sigs = Signal, []syscall.Signal{usr1}
+	second.policy, second.hooks = Hook, [][]string{{"a"}, {"b"}}
+	third.policy, third.sigs = Signal, []syscall.Signal{usr1, syscall.SIGHUP}
+	r.send(first, second, third).after(2 * time.Second).expect("prepare(4)")
+	r.send(preparedEv(4))
+	if hooks := r.acts[len(r.acts)-1].hooks; len(hooks) != 2 {
+		t.Errorf("hooks %q", hooks)
+	}
+	r.expect("signal(1,10) signal(1,1) hook(4)")
+	r.send(event{kind: evHooked, generation: 4}).expect("").after(10 * time.Second).expect("settled(4)")
+}
+
+func TestHooksDoNotOverlap(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.OnChange = Hook }).up()
+	r.send(rotate(2), preparedEv(2)).expect("prepare(2) hook(2)")
+	r.send(rotate(3)).after(time.Minute).expect("") // not settled either: generation 2 is not in use yet
+	r.send(event{kind: evHooked, generation: 2}).expect("prepare(3)")
+	r.send(preparedEv(3)).expect("hook(3)")
+}
+
+func TestFailedHookRunsAgain(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.OnChange = Hook }).up()
+	bad := event{kind: evHooked, generation: 2, err: errors.New("exit 1")}
+	r.send(rotate(2), preparedEv(2), bad).expect("prepare(2) hook(2) failed(2)").in(ready)
+	r.after(time.Second).send(preparedEv(2)).expect("prepare(2) hook(2)")
+	r.send(bad).after(100 * time.Millisecond).did()
+	r.send(rotate(3)).after(5 * time.Second).send(preparedEv(3)).expect("prepare(3) hook(3)")
+}
+
+func TestProgramThatEndsTakesItsHookAlong(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.OnChange = Hook; c.Crash.Restart = Always }).up()
+	r.send(rotate(2), preparedEv(2), exitEv(1, failed), goneEv(1)).after(time.Minute).did()
+	r.send(spawnedEv(2), readyEv(2)).in(ready).did()
+	r.send(event{kind: evHooked, generation: 2, err: errors.New("exit 1")}).expect("").after(time.Minute).expect("settled(2)")
+}
+
+// Each try of failed secrets stops a program that works: it must become rare.
+func TestTriesOfFailedSecretsBecomeRare(t *testing.T) {
+	c := Crash{}
+	c.fill()
+	for attempt, least := range []time.Duration{500 * time.Millisecond, time.Second, 2 * time.Second} {
+		if d := c.rareDelay(attempt, 0); d != least {
+			t.Errorf("attempt %d waits %v at least, want %v", attempt, d, least)
+		}
+	}
+	if d := c.rareDelay(20, 1); d != maxRareDelay {
+		t.Errorf("in the long run it waits %v at most", d)
+	}
+}
+
+// A full disk at the way back keeps the program from its start for a while, not for good.
+func TestFilesOfTheWayBackAreTriedAgain(t *testing.T) {
+	r := newRig(t, nil).up()
+	r.send(rotate(2), preparedEv(2), exitEv(1, term), goneEv(1), spawnedEv(2), exitEv(2, failed), goneEv(2))
+	r.expect("prepare(2) stop(1,15) launch(2,2) failed(2) launch(3,1)")
+	r.send(event{kind: evSpawnFailed, child: 3, err: errors.New("no space"), transient: true}).in(backoff)
+	r.after(time.Second).expect("launch(4,1)")
+}

@@ -36,7 +36,7 @@ const (
 	evSignal                       // sig from outside, to be forwarded
 	evStop                         // sig from outside (already rewritten) or 0 for our own wish
 	evPrepared                     // generation, err: its files are written, or not
-	evHooked                       // generation, err: the hook has ended
+	evHooked                       // generation, err: its hooks have ended
 	evTick                         // a deadline passed
 )
 
@@ -51,10 +51,11 @@ type event struct {
 	child      uint64
 	generation uint64
 	policy     Policy
-	deadline   time.Time
-	hook       []string // evRotate: the command for Hook
+	deadline   time.Time        // evRotate, evTick: the values in use end soon after; zero = they do not
+	sigs       []syscall.Signal // evRotate: for Signal
+	hooks      [][]string       // evRotate: the commands for Hook
 	status     Status
-	sig        syscall.Signal // evSignal, evStop; evRotate: for Signal
+	sig        syscall.Signal // evSignal, evStop
 	err        error
 	transient  bool // evSpawnFailed: worth another try whatever the restart policy says
 	usable     bool // evExit, evSpawnFailed, evTick: the previous Generation still works
@@ -70,7 +71,7 @@ const (
 	doKill                      // KILL child's group, and what it left if nothing else runs
 	doAbort                     // give up launching child
 	doSignal                    // tell child about new secrets with sig
-	doHook                      // run the hook for generation
+	doHook                      // run the hooks for generation
 	doReady                     // child is ready and current
 	doApplied                   // generation is in use (err: could not be)
 	doSettled                   // generation is in use for good
@@ -84,7 +85,7 @@ type action struct {
 	child      uint64
 	generation uint64
 	policy     Policy
-	hook       []string
+	hooks      [][]string
 	write      bool // doLaunch: the files of generation have to be written first
 	sig        syscall.Signal
 	status     Status
@@ -118,10 +119,11 @@ func (c *child) running() bool { return c.id != 0 && !c.dead }
 
 // change is a Generation that is wanted and not applied yet.
 type change struct {
+	child      uint64 // whom its hooks are for, while they run
 	generation uint64
 	policy     Policy
-	sig        syscall.Signal // for Signal
-	hook       []string       // for Hook
+	sigs       []syscall.Signal // for Signal, and for Hook before its commands
+	hooks      [][]string       // for Hook
 	deadline   time.Time
 }
 
@@ -139,13 +141,16 @@ type machine struct {
 	prepared uint64 // whose files are in place
 	pending  change
 	asked    change    // its files are being written
+	hooking  change    // its hooks run
 	quietAt  time.Time // apply pending then, unless more arrives
 	quietEnd time.Time // but no later than this
-	applyAt  time.Time // after splay, budget, window or back-off
+	applyAt  time.Time // after splay, budget, window or back-off, or when the values in use end
+	allowed  time.Time // what applyAt is without that end
 	due      bool      // pending may be applied as soon as the state allows
 
 	settleAt  time.Time // goal has proved itself then
 	backoffAt time.Time
+	resumes   Policy      // the change that the start after back-off is part of
 	crashes   int         // in a row, for the back-off
 	failures  int         // rotations failed in a row
 	ends      []time.Time // for the start limit

@@ -29,7 +29,7 @@ func (m *machine) handle(now time.Time, e event) {
 	case evPrepared:
 		m.preparedFiles(now, e)
 	case evHooked:
-		m.hooked(e)
+		m.hooked(now, e)
 	case evTick:
 		m.tick(now, e)
 	}
@@ -97,6 +97,7 @@ func (m *machine) spawnFailed(now time.Time, e event) {
 	case e.transient:
 		m.log(slog.LevelWarn, "cannot start program, will try again", "error", e.err.Error())
 		m.backOff(now)
+		m.resumes = failed.rotation
 	default:
 		m.err = e.err
 		m.fail(now, failed, st, e.usable)
@@ -208,12 +209,11 @@ func (m *machine) tick(now time.Time, e event) {
 		m.schedule(now)
 	}
 	if passed(now, &m.applyAt) {
-		m.due = true
-		m.tryApply(now)
+		m.applyTime(now, e.deadline)
 	}
 	if m.state == backoff && passed(now, &m.backoffAt) && !m.current.present() {
 		m.adopt()
-		m.launch(Inherit)
+		m.launch(m.resumes)
 	}
 	m.finishIfEmpty()
 }

@@ -101,6 +101,9 @@ func (m *machine) fail(now time.Time, c child, st Status, usable bool) {
 		m.rollBack(now, c, st)
 		return
 	}
+	if c.rotation != Inherit && young && broken && m.previous != 0 && !usable {
+		m.log(slog.LevelError, "program fails with the new secrets, and the previous ones have ended", "generation", c.generation, "previous", m.previous)
+	}
 	m.previous = 0
 	if !m.cfg.Crash.again(st, c.timedOut) {
 		m.quit(now)
@@ -130,6 +133,7 @@ func (m *machine) backOff(now time.Time) {
 	d := m.cfg.Crash.delay(m.crashes, m.cfg.rand())
 	m.crashes++
 	m.state = backoff
+	m.resumes = Inherit
 	m.backoffAt = now.Add(d)
 	m.log(slog.LevelInfo, "waiting before the next start", "delay", d)
 }

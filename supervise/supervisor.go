@@ -27,6 +27,7 @@ type Supervisor struct {
 	gens     map[uint64]Generation
 	newest   uint64
 	changed  []string // names since the last applied Generation
+	latest   []string // names of the change applied last, until it has settled
 	running  map[uint64]*running
 	settled  chan uint64
 	finished *action
@@ -34,7 +35,8 @@ type Supervisor struct {
 	sockets   []held
 	listening bool
 	mgr       manager
-	null      *os.File // standard input of what runs beside the program
+	life      context.Context //nolint:containedctx // of what runs beside the program; ends when the loop has ended
+	null      *os.File        // standard input of what runs beside the program
 }
 
 // running is what the supervisor holds for one child.
@@ -114,7 +116,10 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 		return Status{}, err
 	}
 	defer s.close()
+	var end context.CancelFunc
+	s.life, end = context.WithCancel(context.WithoutCancel(ctx))
 	s.loop(ctx, gens, sigs)
+	end()
 	close(s.quit)
 	for _, r := range s.running {
 		r.release()
@@ -201,6 +206,9 @@ func (s *Supervisor) step(ctx context.Context, e event) {
 	before := s.m.state
 	if e.kind == evExit || e.kind == evSpawnFailed || e.kind == evTick {
 		e.usable = s.usable(s.m.previous)
+	}
+	if e.kind == evTick {
+		e.deadline = s.deadline()
 	}
 	var actions []action
 	s.m, actions = s.m.step(s.cfg.clock(), e)

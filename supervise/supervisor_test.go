@@ -3,8 +3,11 @@ package supervise
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -246,15 +249,25 @@ func TestRestartWaitsForWhatTheOldOneLeft(t *testing.T) {
 func TestUnusableGenerationIsNotRolledBackTo(t *testing.T) {
 	for _, usable := range []bool{true, false} {
 		play(t, nil, func(th *theatre) {
-			th.gens <- Generation{ID: 1, Env: []string{"GEN=1"}, Usable: func() bool { return usable }}
+			var ended atomic.Bool
+			th.gens <- Generation{ID: 1, Env: []string{"GEN=1"}, EndsIn: func() (time.Duration, bool) {
+				if ended.Load() {
+					return 0, true
+				}
+				return time.Hour, true
+			}}
 			th.program()
 			th.generation(2)
-			th.program().exit(failed)
+			p := th.program()
+			if !usable {
+				ended.Store(true)
+			}
+			p.exit(failed)
 			if !usable {
 				th.ends(failed)
 				return
 			}
-			p := th.program()
+			p = th.program()
 			if !p.has("GEN=1") {
 				t.Errorf("after the failure a program with %q", p.env)
 			}
@@ -299,4 +312,91 @@ func TestNewJoinsProblems(t *testing.T) {
 			t.Errorf("nothing about %s in %q", want, err)
 		}
 	}
+}
+
+// A window that opens too late must not leave the program with values that have
+// ended; values that got more time in between wait for it all the same.
+func TestEndOfTheValuesInUseBeatsTheWindow(t *testing.T) {
+	for _, renewed := range []bool{false, true} {
+		play(t, func(c *Config) {
+			c.Windows = []Window{{From: 6 * time.Hour, Length: time.Hour}} // the bubble begins at midnight
+		}, func(th *theatre) {
+			begun := time.Now()
+			var life atomic.Int64
+			life.Store(int64(time.Hour))
+			th.gens <- Generation{ID: 1, EndsIn: func() (time.Duration, bool) { return time.Until(begun.Add(time.Duration(life.Load()))), true }}
+			th.program()
+			th.generation(2)
+			time.Sleep(30 * time.Minute)
+			if renewed {
+				life.Store(int64(24 * time.Hour))
+			}
+			th.program().exit(Status{})
+			th.ends(Status{})
+			want := time.Hour - handOverBefore
+			if renewed {
+				want = 6 * time.Hour
+			}
+			if took := time.Since(begun); took < want || took > want+10*time.Second {
+				t.Errorf("applied after %v, want %v", took, want)
+			}
+		})
+	}
+}
+
+// The names of what changed survive a failure, and a crash that takes the change along says so too.
+func TestEveryRestartSaysWhatChanged(t *testing.T) {
+	var lines []string
+	log := slog.New(recorder(func(r slog.Record) {
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Key == "changed" {
+				lines = append(lines, fmt.Sprint(r.Level, " ", a.Value))
+			}
+			return true
+		})
+	}))
+	play(t, func(c *Config) { c.Logger = log; c.Crash.Restart = Always }, func(th *theatre) {
+		th.generation(1, "A", "B")
+		th.program()
+		th.generation(2, "A")
+		th.program().exit(failed)
+		th.program() // generation 1 again
+		p := th.program()
+		time.Sleep(time.Minute)
+		p.exit(failed)
+		th.generation(3, "B")
+		p = th.program()
+		if !p.has("GEN=3") {
+			t.Errorf("after the crash a program with %q", p.env)
+		}
+		synctest.Wait()
+		th.sigs.term <- syscall.SIGTERM
+		th.ends(Status{Signal: syscall.SIGTERM})
+	})
+	// Without a readiness it is in use as soon as it runs.
+	if want := []string{"INFO [A]", "ERROR [A]", "INFO [A]", "INFO [B]"}; !slices.Equal(lines, want) {
+		t.Errorf("said %q, want %q", lines, want)
+	}
+}
+
+type recorder func(slog.Record)
+
+func (recorder) Enabled(context.Context, slog.Level) bool        { return true }
+func (f recorder) Handle(_ context.Context, r slog.Record) error { f(r); return nil }
+func (f recorder) WithAttrs([]slog.Attr) slog.Handler            { return f }
+func (f recorder) WithGroup(string) slog.Handler                 { return f }
+
+func TestStopEndsWhatRunsBeside(t *testing.T) {
+	play(t, func(c *Config) { c.OnChange = None }, func(th *theatre) {
+		th.generation(1)
+		th.program()
+		th.gens <- Generation{ID: 2, Prepare: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		time.Sleep(time.Second)
+		begun := time.Now()
+		th.sigs.term <- syscall.SIGTERM
+		th.ends(Status{Signal: syscall.SIGTERM})
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("files that could not be written held up the end for %v", took)
+		}
+	})
 }
