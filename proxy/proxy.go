@@ -100,7 +100,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	cut()
 	all.Wait()
 	p.upgraded.Wait()
-	p.upstream.idleCloser()
+	p.upstream.close()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

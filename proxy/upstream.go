@@ -16,6 +16,7 @@ import (
 type upstream struct {
 	base        *url.URL // scheme, host and perhaps a path in front
 	transport   http.RoundTripper
+	wire        *wire       // for ordinary requests to base; nil = transport takes them all
 	headers     http.Header // added where the client says nothing
 	redirects   bool
 	retries     int
@@ -54,8 +55,25 @@ func newUpstream(cfg *Config) (*upstream, error) {
 			t.TLSClientConfig.NextProtos = nil
 		}
 		u.transport, u.idleCloser = t, t.CloseIdleConnections
+		u.wire = newWire(t, &http.Request{URL: base})
 	}
 	return u, nil
+}
+
+// close ends idle connections.
+func (u *upstream) close() {
+	u.idleCloser()
+	if u.wire != nil {
+		u.wire.close()
+	}
+}
+
+// send sends r once.
+func (u *upstream) send(r *http.Request) (*http.Response, error) {
+	if u.wire != nil && r.URL.Host == u.base.Host && r.URL.Scheme == u.base.Scheme && suits(r) {
+		return u.wire.RoundTrip(r)
+	}
+	return u.transport.RoundTrip(r)
 }
 
 // maxRedirects is how many nodes further a request is carried.
@@ -68,7 +86,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	replayable := r.Body == nil || r.Body == http.NoBody || r.GetBody != nil
 	var started time.Time
 	for try, hops := 0, 0; ; {
-		resp, err := u.transport.RoundTrip(r)
+		resp, err := u.send(r)
 		next := u.follow(r, resp, replayable && hops < maxRedirects)
 		switch {
 		case next != nil:
