@@ -115,7 +115,7 @@ func listenerCache(c config.Cache) *proxy.Cache {
 	}
 	return &proxy.Cache{
 		NoLeases: c.DisableDynamicSecrets, StaticSecrets: c.StaticSecrets, ShareLogins: c.ShareLogins,
-		MaxAge: c.MaxAge, MaxAgeOffline: c.MaxAgeOffline,
+		MaxAge: c.MaxAge, MaxAgeEvents: max(c.MaxAgeEvents, 1), MaxAgeOffline: c.MaxAgeOffline,
 		TicketLife: c.CapabilityInterval, Pessimistic: c.CapabilityPessimistic, MaxBytes: c.MaxBytes,
 	}
 }
@@ -125,7 +125,8 @@ func listener(l config.Listener) proxy.Listener {
 		Network: l.Type, Address: l.Address, Role: proxy.Role(l.Role),
 		RequireHeader: l.RequireRequestHeader, EnableQuit: l.EnableQuit, Namespace: l.Namespace,
 		Mode: l.SocketMode, User: l.SocketUser, Group: l.SocketGroup, AllowUsers: l.AllowUsers,
-		MaxRequestSize: l.MaxRequestSize,
+		MaxRequestSize: l.MaxRequestSize, MaxHeaderBytes: l.MaxHeaderBytes, MaxConnections: l.MaxConnections,
+		ReadHeaderTimeout: l.ReadHeaderTimeout, IdleTimeout: l.IdleTimeout,
 	}
 	if l.Role == "default" {
 		out.Role = proxy.RoleDefault

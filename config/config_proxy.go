@@ -6,7 +6,7 @@ import "time"
 type Listener struct {
 	Type                 string // tcp or unix
 	Address              string
-	Role                 string // "" or default, metrics_only
+	Role                 string // "" or default, metrics_only, admin, proxy_only
 	RequireRequestHeader bool
 	EnableQuit           bool
 	SocketMode           uint32 // 0 = 0600
@@ -23,7 +23,11 @@ type Listener struct {
 	TLSRequireClientCert bool
 	TLSClientCAFile      string
 	TLSDisableClientCert bool
-	MaxRequestSize       int64 // bytes; 0 = unlimited
+	MaxRequestSize       int64         // bytes of a body; 0 = unlimited
+	MaxHeaderBytes       int           // 0 = 64 KiB
+	MaxConnections       int           // at once; 0 = unlimited
+	ReadHeaderTimeout    time.Duration // 0 = 10s
+	IdleTimeout          time.Duration // 0 = 5m
 	Child                bool  // made by --listen-vault: the program gets its VAULT_ADDR
 	Pos                  Position
 }
@@ -48,6 +52,7 @@ type Cache struct {
 	CapabilityInterval    time.Duration // default 5m
 	CapabilityPessimistic bool
 	MaxAge                time.Duration // hard maximum age of static secrets, default 10s
+	MaxAgeEvents          time.Duration // the same while the server tells of its changes, default 1m
 	MaxAgeOffline         time.Duration // the same while Vault is unreachable, default 5m
 	MaxBytes              int64         // default 64 MiB
 	ShareLogins           bool

@@ -33,6 +33,8 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 	if d.origins[&c.Stop.Timeout] != "" && d.origins[&c.Stop.TermTimeout] == "" {
 		c.Stop.TermTimeout = c.Stop.Timeout
 	}
+	c.APIProxy.ChildToken = c.APIProxy.ChildToken || len(c.APIProxy.ChildPaths) > 0
+	c.Cache.Enabled = c.Cache.Enabled || c.Cache.StaticSecrets
 	c.Program.NoSubreaper, c.Program.NoReraise = c.noReaper == No, c.noRaise == No
 	if c.Word == Proxy && len(line.program) == 0 {
 		c.Program.Args = nil

@@ -248,6 +248,7 @@ func readyOptions(c *Config) []option {
 			return push(&c.Listeners, l, err)
 		}},
 		{name: "child-token", group: groupListener, to: &c.APIProxy.ChildToken, usage: "the program gets a token only that listener accepts"},
+		{name: "child-path", group: groupListener, arg: "PREFIX", to: &c.APIProxy.ChildPaths, usage: "the same, for this API path and below it only (repeatable)"},
 		{name: "cache-static-secrets", group: groupListener, to: &c.Cache.StaticSecrets, usage: "cache KV reads of its clients"},
 	}
 }

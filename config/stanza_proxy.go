@@ -57,6 +57,7 @@ func cacheStanza(c *Config) stanza {
 			{name: "static_secret_token_capability_refresh_interval", to: &h.CapabilityInterval, doc: "how often a caller's rights are asked for again", check: func(string) error { return orDefault(&h.CapabilityInterval, 5*time.Minute) }},
 			{name: "static_secret_token_capability_refresh_behavior", to: &behavior, allow: []string{"optimistic", "pessimistic"}, doc: "what holds when they cannot be asked for: optimistic keeps, pessimistic drops"},
 			{name: "max_age", ours: true, to: &h.MaxAge, doc: "oldest static secret served; 0 = ask Vault each time"},
+			{name: "max_age_events", ours: true, to: &h.MaxAgeEvents, doc: "the same while the server tells of its changes; 0 = as max_age"},
 			{name: "max_age_offline", ours: true, to: &h.MaxAgeOffline, doc: "the same while Vault cannot be reached"},
 			{name: "max_bytes", ours: true, to: &h.MaxBytes, doc: "memory for cached answers"},
 			{name: "share_logins", ours: true, to: &h.ShareLogins, doc: "equal logins of different clients share one token"},
@@ -129,9 +130,9 @@ func listenerStanza(c *Config) stanza {
 		label: &label{name: "type", doc: "tcp or unix", to: &l.Type, fold: true, allow: []string{"tcp", "unix"}},
 		keys: []key{
 			{name: "address", to: &l.Address, def: "127.0.0.1:8200 for tcp", doc: "HOST:PORT, or the socket's path", example: `"127.0.0.1:8100"`},
-			{name: "role", to: &l.Role, doc: "metrics_only serves nothing but metrics and health", example: `"metrics_only"`, check: func(s string) error {
-				if s != "" && s != "default" && s != "metrics_only" {
-					return oneOf(s, "default", "metrics_only")
+			{name: "role", to: &l.Role, doc: "metrics_only: nothing but metrics and health; ours: admin, which takes the administrative API away from the others, and proxy_only", example: `"metrics_only"`, check: func(s string) error {
+				if s != "" && !slices.Contains(listenerRoles, s) {
+					return oneOf(s, listenerRoles...)
 				}
 				return nil
 			}},
@@ -154,6 +155,10 @@ func listenerStanza(c *Config) stanza {
 			{name: "tls_client_ca_file", to: &l.TLSClientCAFile, doc: "who must have signed it", example: `"/etc/envexec/clients.pem"`},
 			{name: "tls_disable_client_certs", to: &l.TLSDisableClientCert, weak: true, doc: "do not ask for one"},
 			{name: "max_request_size", to: &l.MaxRequestSize, doc: "bytes of a request body; 0 = unlimited", example: "33554432"},
+			{name: "max_header_bytes", ours: true, to: &l.MaxHeaderBytes, def: "65536", doc: "bytes of a request's line and headers", example: "32768"},
+			{name: "max_connections", ours: true, to: &l.MaxConnections, doc: "connections at once, more are closed; 0 = unlimited", example: "1000"},
+			{name: "http_read_header_timeout", to: &l.ReadHeaderTimeout, def: "10s", doc: "how long a request's headers may take", example: `"5s"`},
+			{name: "http_idle_timeout", to: &l.IdleTimeout, def: "5m", doc: "how long a connection may be idle", example: `"1m"`},
 		},
 		blocks: []block{
 			{name: "agent_api", open: func() stanza { return quitStanza(&l) }},
@@ -169,6 +174,8 @@ func listenerStanza(c *Config) stanza {
 	return s
 }
 
+var listenerRoles = []string{"default", "metrics_only", "admin", "proxy_only"}
+
 var tlsVersions = []string{"tls10", "tls11", "tls12", "tls13"}
 
 func quitStanza(l *Listener) stanza {
@@ -178,7 +185,7 @@ func quitStanza(l *Listener) stanza {
 // addInert lists what Vault's agent and proxy parse and then ignore.
 func addInert(s *stanza) {
 	const why = "Vault's agent and proxy ignore it too"
-	for _, name := range []string{"http_read_timeout", "http_read_header_timeout", "http_write_timeout", "http_idle_timeout", "max_request_duration",
+	for _, name := range []string{"http_read_timeout", "http_write_timeout", "max_request_duration",
 		"max_request_json_memory", "max_request_json_strings", "max_request_json_entry_count", "max_request_json_array_element_count",
 		"max_json_depth", "max_json_string_value_length", "max_json_object_entry_count", "max_json_array_element_count", "max_json_token_count",
 		"proxy_protocol_behavior", "proxy_protocol_authorized_addrs", "x_forwarded_for_authorized_addrs", "x_forwarded_for_hop_skips",

@@ -19,7 +19,7 @@ type Cache struct {
 	ShareLogins   bool // equal logins share one token
 
 	MaxAge        time.Duration // of a KV secret; 0 = ask Vault every time
-	MaxAgeEvents  time.Duration // the same while the server tells of changes; TicketLife
+	MaxAgeEvents  time.Duration // the same while the server tells of its changes; 1m
 	MaxAgeOffline time.Duration // the same while Vault does not answer; 0 = not served then
 	TicketLife    time.Duration // how long a caller's own read of a KV secret earns it hits; 5m
 	Pessimistic   bool          // and no longer, also while Vault does not answer

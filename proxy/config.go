@@ -112,6 +112,7 @@ type Listener struct {
 	MaxHeaderBytes    int           // 64 KiB
 	ReadHeaderTimeout time.Duration // 10s
 	IdleTimeout       time.Duration // 5m
+	StallTimeout      time.Duration // nothing of a body or an answer moves for so long: 1m
 	MaxConnections    int           // at once; 0 = any
 }
 
@@ -196,6 +197,7 @@ func (l *Listener) complete() error {
 	l.Namespace = strings.Trim(l.Namespace, "/")
 	setDefault(&l.ReadHeaderTimeout, 10*time.Second)
 	setDefault(&l.IdleTimeout, 5*time.Minute)
+	setDefault(&l.StallTimeout, time.Minute)
 	return errors.Join(errs...)
 }
 

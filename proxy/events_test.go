@@ -14,6 +14,7 @@ import (
 type eventServer struct {
 	mu     sync.Mutex
 	value  string
+	right  string      // of the session on secrets
 	events chan string // messages to send; closed: the stream ends
 	opened chan string // the token of each stream
 }
@@ -23,6 +24,10 @@ func (s *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		w.Header().Set("Content-Type", "application/json")
+		if strings.Contains(r.URL.Path, "capabilities-self") {
+			fmt.Fprintf(w, `{"capabilities":[%q]}`, s.right)
+			return
+		}
 		if strings.Contains(r.URL.Path, "lookup-self") {
 			io.WriteString(w, `{"data":{"num_uses":0,"ttl":0,"orphan":true}}`)
 			return
@@ -48,7 +53,7 @@ func (s *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestEventsMakeSecretsFreshAtOnce(t *testing.T) {
-	s := &eventServer{value: "one", events: make(chan string), opened: make(chan string, 10)}
+	s := &eventServer{value: "one", right: "subscribe", events: make(chan string), opened: make(chan string, 10)}
 	up := serve(t, s.ServeHTTP)
 	r := start(t, up, func(c *Config) {
 		c.AutoAuth, c.Cache = true, &Cache{StaticSecrets: true, MaxAge: time.Nanosecond, MaxAgeEvents: time.Hour}

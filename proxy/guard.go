@@ -41,6 +41,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusNotFound, "not found"})
 		return
 	}
+	if r.ContentLength != 0 && r.Body != nil {
+		r.Body = &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
+	}
 	if limit := g.l.MaxRequestSize; limit > 0 {
 		if r.ContentLength > limit {
 			refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})

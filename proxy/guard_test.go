@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"net"
@@ -192,8 +194,8 @@ func TestUnixSocket(t *testing.T) {
 	}{
 		{"alone", func(*Listener) {}, 0o600},
 		{"mode", func(l *Listener) { l.Mode = 0o660 }, 0o660},
-		{"user", func(l *Listener) { l.User = "0" }, 0o600},
-		{"group", func(l *Listener) { l.Group = "0" }, 0o600},
+		{"user", func(l *Listener) { l.User = "65534" }, 0o600},
+		{"group", func(l *Listener) { l.Group = "65534" }, 0o600},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if os.Getuid() != 0 && tt.name != "alone" && tt.name != "mode" {
@@ -207,6 +209,10 @@ func TestUnixSocket(t *testing.T) {
 			info, err := os.Lstat(path)
 			if err != nil || info.Mode().Perm() != tt.mode {
 				t.Errorf("socket %v %v, want mode %v", info.Mode(), err, tt.mode)
+			}
+			if uid, gid := owner(info); tt.name == "user" && uid != 65534 || tt.name != "user" && uid != os.Getuid() ||
+				tt.name == "group" && gid != 65534 || tt.name != "group" && gid != os.Getgid() {
+				t.Errorf("the socket belongs to %d:%d", uid, gid)
 			}
 			if r.url != "unix://"+path {
 				t.Errorf("address %s", r.url)
@@ -375,5 +381,54 @@ func TestEndDoesNotWaitForEver(t *testing.T) {
 	r.stop()
 	if err := <-got; err == nil {
 		t.Error("a request that never ends was answered")
+	}
+}
+
+// TestStalledClientsAreLeft: one that sends no more of its body, one that takes no
+// more of its answer; a slow one is served.
+func TestStalledClientsAreLeft(t *testing.T) {
+	left := make(chan struct{}, 1)
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "PUT" {
+			n, _ := io.Copy(io.Discard, r.Body)
+			fmt.Fprint(w, n)
+			return
+		}
+		for chunk := make([]byte, 1<<20); ; {
+			if _, err := w.Write(chunk); err != nil {
+				left <- struct{}{}
+				return
+			}
+		}
+	})
+	r := start(t, up, func(c *Config) { c.Listeners[0].StallTimeout = 3 * time.Second })
+	dial := func(request string) net.Conn {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		io.WriteString(conn, request)
+		return conn
+	}
+	dial("GET /v1/sys/storage/raft/snapshot HTTP/1.1\r\nHost: x\r\n\r\n") // and never reads
+	var halves []net.Conn
+	for _, size := range []int{100, maxReplay + 100} { // a body that is kept, one that is not
+		halves = append(halves, dial(fmt.Sprintf("PUT /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nbegun", size)))
+	}
+	for _, conn := range halves {
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err == nil && resp.StatusCode < 400 {
+			t.Errorf("half a body was answered %d", resp.StatusCode)
+		}
+	}
+	<-left
+	conn := dial("PUT /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n")
+	for range 8 {
+		time.Sleep(400 * time.Millisecond) // slower in all than the limit
+		io.WriteString(conn, "x")
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != 200 {
+		t.Errorf("a slow body: %v %v", resp, err)
 	}
 }

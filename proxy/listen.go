@@ -93,6 +93,7 @@ func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 		}
 		d.socket = &peerListener{Listener: d.socket, allowed: ids, log: p.log}
 	}
+	d.socket = &stallListener{d.socket, l.StallTimeout}
 	if l.MaxConnections > 0 {
 		d.socket = &crowdListener{Listener: d.socket, places: make(chan struct{}, l.MaxConnections)}
 	}
@@ -183,6 +184,8 @@ type crowdConn struct {
 	net.Conn
 	leave func()
 }
+
+func (c *crowdConn) CloseWrite() error { return c.Conn.(*stallConn).CloseWrite() }
 
 func (c *crowdConn) Close() error {
 	c.leave()

@@ -59,7 +59,7 @@ func (p *Proxy) serveStats(w http.ResponseWriter, r *http.Request) {
 			{"refused_total", "counter", s.Refused}, {"failed_total", "counter", s.Failed},
 			{"cancelled_total", "counter", s.Cancelled}, {"cache_hits_total", "counter", s.Cache.Hits},
 			{"cache_misses_total", "counter", s.Cache.Misses}, {"cache_entries", "gauge", uint64(s.Cache.Entries)},
-			{"cache_bytes", "gauge", uint64(s.Cache.Bytes)},
+			{"cache_bytes", "gauge", uint64(s.Cache.Bytes)}, {"cache_events", "gauge", flag(s.Cache.Events)},
 		} {
 			fmt.Fprintf(w, "# TYPE envexec_proxy_%[1]s %[2]s\nenvexec_proxy_%[1]s %[3]d\n", m.name, m.kind, m.value)
 		}
@@ -69,4 +69,11 @@ func (p *Proxy) serveStats(w http.ResponseWriter, r *http.Request) {
 	default:
 		refuse(w, &refusal{http.StatusBadRequest, "unknown format of metrics"})
 	}
+}
+
+func flag(on bool) uint64 {
+	if on {
+		return 1
+	}
+	return 0
 }

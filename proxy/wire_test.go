@@ -60,7 +60,10 @@ func TestADeadConnectionCostsNoRequest(t *testing.T) {
 				t.Errorf("%s over a dead connection: %d %s", method, a.status, a.body)
 			}
 			<-closed
-			for quietLines(r) > 0 { // until the news of it is here
+			for began := time.Now(); quietLines(r) > 0; { // until the news of it is here
+				if time.Since(began) > idleLife/2 {
+					t.Fatal("a closed connection is taken for a living one")
+				}
 			}
 		}
 		if answered.Load() != 5 {

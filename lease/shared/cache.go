@@ -51,6 +51,7 @@ type Stats struct {
 	Renewed      uint64
 	Entries      int64
 	Bytes        int64
+	Events       bool // the server tells of changes
 }
 
 type counts struct{ hits, misses, joined, renewed atomic.Uint64 }
@@ -86,7 +87,7 @@ func (c *Cache) Stats() Stats {
 	defer c.mu.RUnlock()
 	return Stats{
 		Hits: c.counts.hits.Load(), Misses: c.counts.misses.Load(), Joined: c.counts.joined.Load(),
-		Renewed: c.counts.renewed.Load(), Entries: int64(len(c.entries)), Bytes: c.size,
+		Renewed: c.counts.renewed.Load(), Entries: int64(len(c.entries)), Bytes: c.size, Events: c.events.Load() > 0,
 	}
 }
 
@@ -107,7 +108,7 @@ func (c *Cache) Serve(w http.ResponseWriter, r *Request) bool {
 	now := c.cfg.clock()
 	a := e.ready(now)
 	if e.value != nil {
-		if a == nil || !e.caller.trusted(now) || !c.fresh(a, now) {
+		if a == nil || !e.caller.trusted(now) || !c.fresh(e.value, a, now) {
 			return false
 		}
 		c.refreshAhead(e, a, r, now)
@@ -122,13 +123,16 @@ func (c *Cache) Serve(w http.ResponseWriter, r *Request) bool {
 }
 
 // fresh reports whether a KV secret's answer is young enough.
-func (c *Cache) fresh(a *Answer, now time.Duration) bool {
-	age := now - a.at
-	if age < c.cfg.MaxAge {
-		return true
+func (c *Cache) fresh(v *value, a *Answer, now time.Duration) bool {
+	return now-a.at < c.limit(v, a)
+}
+
+// limit is how old a KV secret's answer may be.
+func (c *Cache) limit(v *value, a *Answer) time.Duration {
+	if since := c.events.Load(); since > 0 && a.at > time.Duration(since) && v.followed.Load() == since {
+		return max(c.cfg.MaxAge, c.cfg.MaxAgeEvents)
 	}
-	since := time.Duration(c.events.Load())
-	return since > 0 && a.at > since && age < c.cfg.MaxAgeEvents
+	return c.cfg.MaxAge
 }
 
 // background runs f and is waited for at the end; false when it is too late or too early.

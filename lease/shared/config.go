@@ -26,7 +26,7 @@ type Config struct {
 	ShareLogins bool // equal logins share one token
 
 	MaxAge        time.Duration // of a KV secret; 0 = every read goes to Vault
-	MaxAgeEvents  time.Duration // the same while the server tells of changes; TicketLife
+	MaxAgeEvents  time.Duration // the same while the server tells of its changes; 1m
 	MaxAgeOffline time.Duration // the same while Vault does not answer; 0 = not served then
 	TicketLife    time.Duration // how long a caller's own read earns hits; 5m
 	Pessimistic   bool          // tickets end in time also while Vault does not answer
@@ -55,7 +55,7 @@ func (c Config) complete() (Config, error) {
 		def   time.Duration
 	}{
 		{"MaxAge", &c.MaxAge, 0}, {"MaxAgeOffline", &c.MaxAgeOffline, 0},
-		{"TicketLife", &c.TicketLife, 5 * time.Minute}, {"MaxAgeEvents", &c.MaxAgeEvents, c.TicketLife},
+		{"TicketLife", &c.TicketLife, 5 * time.Minute}, {"MaxAgeEvents", &c.MaxAgeEvents, time.Minute},
 		{"MinBackoff", &c.MinBackoff, time.Second}, {"MaxBackoff", &c.MaxBackoff, time.Minute},
 	} {
 		if *d.value < 0 {
@@ -64,9 +64,6 @@ func (c Config) complete() (Config, error) {
 		if *d.value == 0 {
 			*d.value = d.def
 		}
-	}
-	if c.MaxAgeEvents == 0 {
-		c.MaxAgeEvents = c.TicketLife
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 64 << 20

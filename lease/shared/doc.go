@@ -20,7 +20,7 @@
 //     look itself up is never served from here.
 //
 // A KV secret is served for at most MaxAge after Vault said it, MaxAgeEvents while
-// the server tells us of changes, MaxAgeOffline while it does not answer. A hit
+// the server tells us of its changes, MaxAgeOffline while it does not answer. A hit
 // shows the time a lease has left, and Age.
 //
 // # What makes stale

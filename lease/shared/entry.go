@@ -36,11 +36,14 @@ type entry struct {
 
 // value is a KV secret's answer, one for all who may read it.
 type value struct {
-	key     string // path with namespace, query
-	groups  []string
-	answer  atomic.Pointer[Answer]
-	renew   atomic.Bool // being re-read
-	tickets map[*entry]struct{}
+	key    string // path with namespace, query
+	groups []string
+	answer atomic.Pointer[Answer]
+	renew  atomic.Bool // being re-read
+	asked  atomic.Bool // whether the server tells of it is being found out
+	// followed is since when the server tells of this secret's changes; 0 = it does not.
+	followed atomic.Int64
+	tickets  map[*entry]struct{}
 }
 
 // ready returns the answer when it may be served as far as e itself knows.

@@ -2,7 +2,11 @@ package shared
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/envexec/envexec/internal/events"
@@ -11,8 +15,9 @@ import (
 // noEvents is the pause before a server that has no events is asked again.
 const noEvents = 10 * time.Minute
 
-// follow keeps the event stream open until ctx ends. While it is open, and only for
-// what was read after it was opened, MaxAgeEvents replaces MaxAge.
+// follow keeps the event stream open until ctx ends. While it is open MaxAgeEvents
+// replaces MaxAge, for what was read after it was opened and the session may hear of.
+// Events alone are never believed for ever: servers lose some (Vault 1.15 does, tried).
 func (c *Cache) follow(ctx context.Context) {
 	for fails := 1; ; fails++ {
 		opened, err := c.listen(ctx)
@@ -65,4 +70,37 @@ func (c *Cache) changed(e events.Change) {
 			}
 		}
 	}
+}
+
+// followed finds out whether the session may hear of changes of v: the server sends
+// nothing about a path the token may not subscribe to, and does not say so. r read it. mu is held.
+func (c *Cache) followed(v *value, r *Request) {
+	since := c.events.Load()
+	if since == 0 || v.followed.Load() == since || c.life == nil || c.closed || v.asked.Swap(true) {
+		return
+	}
+	ctx, ns, path := c.life, r.Namespace, strings.TrimPrefix(r.Path, "/v1/")
+	c.work.Go(func() {
+		defer v.asked.Store(false)
+		if c.subscribes(ctx, ns, path) {
+			v.followed.Store(since)
+		}
+	})
+}
+
+// subscribes asks Vault whether the session's token may hear of a path.
+func (c *Cache) subscribes(ctx context.Context, ns, path string) bool {
+	token, err := c.cfg.Events(ctx)
+	if err != nil {
+		return false
+	}
+	question, _ := json.Marshal(map[string][]string{"paths": {path}})
+	status, body, err := c.send(ctx, http.MethodPost, "/v1/sys/capabilities-self", "", token.ID.Reveal(), ns, question)
+	var answer struct {
+		Capabilities []string `json:"capabilities"`
+	}
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &answer) != nil {
+		return false
+	}
+	return slices.Contains(answer.Capabilities, "subscribe") || slices.Contains(answer.Capabilities, "root")
 }

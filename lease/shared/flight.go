@@ -73,7 +73,7 @@ func (c *Cache) vouched(ctx context.Context, f *Flight) bool {
 	}
 	c.mu.Unlock()
 	if k == nil && e != nil && e.value != nil {
-		if a := e.ready(f.started); a != nil && c.fresh(a, f.started) {
+		if a := e.ready(f.started); a != nil && c.fresh(e.value, a, f.started) {
 			k = e.caller
 		}
 	}
@@ -292,6 +292,7 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 		c.add(e)
 	}
 	e.until.Store(int64(f.started + c.cfg.TicketLife))
+	c.followed(v, &f.r)
 	if trust(k.trust.Load()) == good {
 		f.answer = a
 	}

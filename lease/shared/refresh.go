@@ -10,11 +10,7 @@ import (
 // when it will soon be too old: nobody then waits for it.
 func (c *Cache) refreshAhead(e *entry, a *Answer, r *Request, now time.Duration) {
 	v := e.value
-	limit := c.cfg.MaxAge
-	if since := time.Duration(c.events.Load()); since > 0 && a.at > since {
-		limit = max(limit, c.cfg.MaxAgeEvents)
-	}
-	if now-a.at < limit*3/4 || v.renew.Swap(true) {
+	if now-a.at < c.limit(v, a)*3/4 || v.renew.Swap(true) {
 		return
 	}
 	again := *r

@@ -1,0 +1,58 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+)
+
+// stallListener gives up on clients that take nothing of an answer for too long.
+type stallListener struct {
+	net.Listener
+	limit time.Duration
+}
+
+func (l *stallListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &stallConn{conn, l.limit}, nil
+}
+
+type stallConn struct {
+	net.Conn
+	limit time.Duration
+}
+
+func (c *stallConn) Write(b []byte) (int, error) {
+	_ = c.SetWriteDeadline(time.Now().Add(c.limit))
+	return c.Conn.Write(b)
+}
+
+// CloseWrite lets the server end an answer before it closes a connection it did not read to its end.
+func (c *stallConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+// stallBody gives up on a request's body of which nothing comes for too long. A
+// large body may take any time.
+type stallBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+	limit   time.Duration
+}
+
+func (b *stallBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(time.Now().Add(b.limit))
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{}) // the server goes on reading to see the client leave
+	}
+	return n, err
+}
