@@ -28,7 +28,7 @@ type Listener struct {
 	MaxConnections       int           // at once; 0 = unlimited
 	ReadHeaderTimeout    time.Duration // 0 = 10s
 	IdleTimeout          time.Duration // 0 = 5m
-	Child                bool  // made by --listen-vault: the program gets its VAULT_ADDR
+	Child                bool          // made by --listen-vault: the program gets its VAULT_ADDR
 	Pos                  Position
 }
 
