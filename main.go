@@ -6,6 +6,7 @@
 package main
 
 import (
+	"io"
 	"os"
 
 	_ "github.com/envexec/envexec/internal/early" // first of all packages: see there
@@ -14,6 +15,8 @@ import (
 
 func main() {
 	os.Exit(supervise.OnMainThread(func() int {
-		return run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+		return underManager(func(m *manager, stdout, stderr io.Writer) int {
+			return run(m, os.Args[1:], os.Environ(), stdout, stderr)
+		})
 	}))
 }

@@ -57,7 +57,7 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 			Address: c.Ready.Address, Delay: c.Ready.Delay, Timeout: c.Ready.Timeout, Soak: c.Change.Soak,
 		},
 		Budget:  supervise.Budget{N: c.Change.Limit, Within: c.Change.Interval},
-		Windows: windows(p, c.Change.Window),
+		Windows: changeWindows(p, c.Change.Window),
 
 		Crash:  crash(p, c.Restart),
 		Logger: j.log,
@@ -122,9 +122,9 @@ func sockets(p *parsing, list []config.Socket) []supervise.Socket {
 	return out
 }
 
-// windows reads the maintenance window, HH:MM-HH:MM by the local clock; one that
+// changeWindows reads the maintenance window, HH:MM-HH:MM by the local clock; one that
 // ends before it begins reaches into the next day.
-func windows(p *parsing, text string) []supervise.Window {
+func changeWindows(p *parsing, text string) []supervise.Window {
 	if text == "" {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 )
 
 // run is everything between the doorbell and the exit status.
-func run(args, inherited []string, stdout, stderr io.Writer) int {
+func run(m *manager, args, inherited []string, stdout, stderr io.Writer) int {
 	// First of all: a TERM from now on ends us in order, whatever we are doing.
 	sigs := supervise.Catch(os.Getenv)
 	harden()
@@ -29,20 +30,23 @@ func run(args, inherited []string, stdout, stderr io.Writer) int {
 		if status, told := printBad(args, err, stdout); told {
 			return status
 		}
-		return complain(stderr, err)
 	}
-	if err := absolute(cfg); err != nil {
-		return complain(stderr, err)
+	var status int
+	if err == nil {
+		err = absolute(cfg)
 	}
-	status, err := dispatch(cfg, env, sigs, stdout, stderr)
+	if err == nil {
+		status, err = dispatch(m, cfg, env, sigs, stdout, stderr)
+	}
 	if err != nil {
+		m.tellFailed(err)
 		return complain(stderr, err)
 	}
 	return status
 }
 
 // dispatch runs the command word, or the program when there is none.
-func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stdout, stderr io.Writer) (int, error) {
+func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stdout, stderr io.Writer) (int, error) {
 	ctx := context.Background()
 	switch cfg.Word {
 	case config.Version:
@@ -60,16 +64,23 @@ func dispatch(cfg *config.Config, env environ.Environ, sigs *supervise.Signals, 
 	case config.Render:
 		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:
-		return runJob(ctx, cfg, env, sigs, stderr)
+		return runJob(ctx, m, cfg, env, sigs, stderr)
+	case config.Service:
+		return runService(cfg.Service, env.List(), stdout)
 	}
 	return 0, &config.UsageError{Message: fmt.Sprintf("envexec %s does not exist on this system", cfg.Word)}
 }
 
 // runJob runs the program, or an agent without one, to its end.
-func runJob(ctx context.Context, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stderr io.Writer) (int, error) {
+func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stderr io.Writer) (int, error) {
 	log, err := newLogger(cfg, stderr)
 	if err != nil {
 		return 0, err
+	}
+	if m != nil {
+		log = slog.New(slog.NewMultiHandler(log.Handler(), m.events))
+		// It sets no deadline for a stop that it asks for, so the program's own holds.
+		cfg.Stop.TermTimeout = cmp.Or(cfg.Stop.TermTimeout, cfg.Stop.Timeout)
 	}
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "problem", w.Error())
@@ -84,6 +95,7 @@ func runJob(ctx context.Context, cfg *config.Config, env environ.Environ, sigs *
 	if err != nil {
 		return 0, err
 	}
+	j.manager = m
 	status, err := j.run(ctx)
 	if err != nil {
 		return 0, err
@@ -121,6 +133,8 @@ type job struct {
 	vault   *vaultSide            // nil: nothing wanted from Vault, no login, no network
 	program *supervise.Supervisor // nil: an agent without a program
 	state   state
+
+	manager *manager // nil where there is none
 
 	ownSignals map[syscall.Signal]func() // that envexec itself acts on
 	rules      changeRules
@@ -287,6 +301,7 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 			}
 			j.vault.settle(g.ID)
 			j.state.change(func(s *state) { s.ready, s.generation = true, g.ID })
+			j.manager.tellReady()
 			started()
 			if j.cfg.Start.ExitAfterAuth || j.cfg.Start.Once {
 				stop()

@@ -29,6 +29,7 @@ func (j *job) watch() supervise.Trace {
 		State: func(name string) { j.state.change(func(s *state) { s.phase = name }) },
 		Ready: func(pid int, generation uint64) {
 			j.state.change(func(s *state) { s.pid, s.generation, s.ready = pid, generation, true })
+			j.manager.tellReady()
 		},
 		Exited: func(pid int, _ uint64, _ supervise.Status) {
 			j.state.change(func(s *state) {

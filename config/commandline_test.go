@@ -3,8 +3,12 @@ package config
 import (
 	"errors"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/envexec/envexec/environ"
 )
 
 func TestCompletion(t *testing.T) {
@@ -50,7 +54,7 @@ func TestWords(t *testing.T) {
 	}{
 		{"check --offline --config a.hcl", Check, ""},
 		{"--config a.hcl check --lenient", Check, ""},
-		{"service install --config a.hcl", Service, "install"},
+		{"service install --config a.hcl", Service, ""},
 		{"init --yes kv/a kv/b", Init, "kv/a kv/b"},
 		{"--version", Version, ""},
 		{"-v", Version, ""},
@@ -166,5 +170,39 @@ func TestEnvFilesAreMerged(t *testing.T) {
 	}
 	if _, err := parse(t, nil, nil, "--env-file", "none.env", "--", "app"); err == nil || !strings.Contains(err.Error(), "none.env: ") {
 		t.Error(err)
+	}
+}
+
+// What the installed service is started with means the same in any directory.
+func TestServiceInstallHandsOn(t *testing.T) {
+	c := mustParse(t, nil, nil, "--upcase", "service", "install", "--name", "my app", "--account", "LocalSystem", "--config", "a.hcl", "--config=b",
+		"--from", "secret/app", "--file", "out/cert=secret/tls#cert", "--on-change=hook:x y", "--log-file", "x.log", "--", "bin/app", "-c", "conf")
+	dir, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	abs := func(p string) string { return filepath.Join(dir, filepath.FromSlash(p)) }
+	want := []string{
+		"--config=" + abs("a.hcl"), "--config=" + abs("b"), "--from=secret/app", "--upcase=true", "--file=" + abs("out/cert") + "=secret/tls#cert",
+		"--on-change=hook:x y", "--log-file=" + abs("x.log"), "--", abs("bin/app"), "-c", "conf",
+	}
+	if s := c.Service; s.Verb != "install" || s.Name != "my app" || s.Account != "LocalSystem" || !slices.Equal(s.Args, want) {
+		t.Errorf("%+v\nwant args %q", s, want)
+	}
+	if c := mustParse(t, nil, nil, "service", "stop"); c.Service.Name != "envexec" || c.Service.Verb != "stop" {
+		t.Errorf("%+v", c.Service)
+	}
+	for args, want := range map[string]string{
+		"service":                    "wants one of install",
+		"service run":                "wants one of install",
+		"service stop now":           "wants one of install",
+		"service stop --config a":    "takes no flag but --name",
+		"service install --name a/b": "no name of a service",
+		"service status --name=":     "no name of a service",
+		"service uninstall -- app":   "takes no flag but --name",
+	} {
+		if _, err := Parse(strings.Fields(args), environ.Environ{}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", args, err)
+		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // Config is everything envexec was told, complete and checked.
 type Config struct {
 	Word  Word     // envexec's own command; Run when there is none
-	Words []string // operands of the command word, e.g. "install" after service
+	Words []string // operands of the command word
 
 	Files   []string // the --config paths as given, in order
 	Vault   Vault
@@ -36,6 +36,7 @@ type Config struct {
 	Admin     string // status socket: "auto", "off" or a path
 	PIDFile   string
 	Check     CheckOptions
+	Service   ServiceOptions
 
 	Settings []Setting // every effective value with its origin; only for check and --explain
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient

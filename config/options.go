@@ -275,6 +275,8 @@ func generalOptions(c *Config) []option {
 		{name: "output", short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
 		{name: "yes", hidden: true, short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
 		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
+		{name: "name", group: g, arg: "NAME", noEnv: true, to: &c.Service.Name, usage: "service: its name (default envexec)"},
+		{name: "account", group: g, arg: "NAME", noEnv: true, to: &c.Service.Account, usage: "service install: run as (default its own, NT SERVICE\\NAME)"},
 		{name: "help", short: "h", group: g, noEnv: true, to: new(bool), usage: "print this text"},
 		{name: "version", short: "v", group: g, noEnv: true, to: new(bool), usage: "print the version"},
 		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script"},

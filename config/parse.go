@@ -25,6 +25,8 @@ func parseFor(args []string, env environ.Environ, windows bool) (*Config, error)
 		return &Config{Word: Help, Words: []string{HelpText(c.Word)}}, nil
 	case line.on("version") || c.Word == Version:
 		return &Config{Word: Version}, nil
+	case c.Word == Service:
+		return service(line, opts)
 	case line.has("completion"):
 		return completion(line.flags["completion"])
 	}
