@@ -121,7 +121,8 @@ func finishNamed(d *decoder, c *Config) {
 		c.Secrets.Named = append(c.Secrets.Named, Named{Name: name, Delivery: how})
 	}
 	for _, n := range c.Secrets.Named {
-		known := len(c.Secrets.From) > 0 // whose names are known only when it is read
+		// Names of a from are known only when it is read.
+		known := len(c.Secrets.From) > 0 || c.Login.ProgramToken && n.Name == "VAULT_TOKEN"
 		for i := range c.Secrets.Variables {
 			if v := &c.Secrets.Variables[i]; v.Name == n.Name {
 				n.apply(&v.Delivery, &v.OnChange)

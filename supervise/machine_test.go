@@ -222,7 +222,7 @@ ready signal: forward(1,10)
 ready stop: stop(1,15) → stopping
 rotating ready(2): stop(1,15) ready(2) → ready
 rotating exit(1): → starting
-rotating exit(2): failed(2) → ready
+rotating exit(2): failed(2) prepare(1) → ready
 rotating signal: forward(1,10)
 rotating stop: stop(1,15) stop(2,15) → stopping
 replacing signal: forward(1,10)

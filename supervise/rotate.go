@@ -130,6 +130,10 @@ func (m *machine) preparedFiles(now time.Time, e event) {
 	}
 	c := m.asked
 	m.asked = change{}
+	if c.policy == Inherit {
+		m.putBack(now, e)
+		return
+	}
 	if e.err != nil {
 		m.do(action{kind: doApplied, generation: c.generation, policy: c.policy, err: e.err})
 		m.retry(now, c)
@@ -142,6 +146,16 @@ func (m *machine) preparedFiles(now time.Time, e event) {
 	}
 	m.rotations = append(recent(m.rotations, now, m.cfg.Budget.Within), now)
 	m.apply(now, c)
+}
+
+// putBack: the files of the Generation in use are in place again, or cannot be.
+func (m *machine) putBack(now time.Time, e event) {
+	if e.err != nil {
+		m.log(slog.LevelError, "the previous files could not be put back", "generation", e.generation, "error", e.err.Error())
+	} else {
+		m.prepared = e.generation
+	}
+	m.tryApply(now)
 }
 
 // restore puts a change back that the course of events overtook, unless a newer one waits.
@@ -277,7 +291,9 @@ func (m *machine) overlapFailed(now time.Time, c child, st Status, err error) {
 	m.settleFrom(m.current.started)
 	m.do(action{kind: doApplied, generation: c.generation, policy: Overlap, err: err})
 	m.retry(now, change{generation: c.generation, policy: Overlap})
-	m.tryApply(now)
+	// What the old program reads must belong to what it was started with.
+	m.asked, m.prepared = change{generation: m.goal, policy: Inherit}, 0
+	m.do(action{kind: doPrepare, generation: m.goal})
 }
 
 // notReady: a child did not become ready in time.

@@ -148,10 +148,10 @@ func TestOverlapKeepsTheOldOne(t *testing.T) {
 		events func(*rig)
 		did    string
 	}{
-		"exit 0":      {func(r *rig) { r.send(exitEv(2, Status{})) }, "failed(2)"},
-		"exit 1":      {func(r *rig) { r.send(exitEv(2, failed)) }, "failed(2)"},
-		"signal":      {func(r *rig) { r.send(exitEv(2, term)) }, "failed(2)"},
-		"never ready": {func(r *rig) { r.after(61 * time.Second).send(exitEv(2, term)) }, "kill(2) failed(2) settled(1)"},
+		"exit 0":      {func(r *rig) { r.send(exitEv(2, Status{})) }, "failed(2) prepare(1)"},
+		"exit 1":      {func(r *rig) { r.send(exitEv(2, failed)) }, "failed(2) prepare(1)"},
+		"signal":      {func(r *rig) { r.send(exitEv(2, term)) }, "failed(2) prepare(1)"},
+		"never ready": {func(r *rig) { r.after(61 * time.Second).send(exitEv(2, term)) }, "kill(2) failed(2) prepare(1) settled(1)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := overlapping(t, nil)
@@ -160,7 +160,7 @@ func TestOverlapKeepsTheOldOne(t *testing.T) {
 			if r.m.current.id != 1 || r.m.goal != 1 {
 				t.Fatalf("current is %d with generation %d", r.m.current.id, r.m.goal)
 			}
-			r.send(goneEv(2)).after(time.Second).send(preparedEv(2)).expect("prepare(2) launch(3,2)")
+			r.send(goneEv(2), preparedEv(1)).after(time.Second).send(preparedEv(2)).expect("prepare(2) launch(3,2)")
 		})
 	}
 }
@@ -168,8 +168,8 @@ func TestOverlapKeepsTheOldOne(t *testing.T) {
 func TestOverlapSpawnFails(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.OnChange = Overlap }).up()
 	r.send(rotate(2), preparedEv(2), event{kind: evSpawnFailed, child: 2, err: syscall.EAGAIN, transient: true})
-	r.expect("prepare(2) launch(2,2) failed(2)").in(ready)
-	r.after(time.Second).expect("prepare(2)")
+	r.expect("prepare(2) launch(2,2) failed(2) prepare(1)").in(ready)
+	r.send(preparedEv(1)).after(time.Second).expect("prepare(2)")
 }
 
 func TestSoak(t *testing.T) {
@@ -179,7 +179,7 @@ func TestSoak(t *testing.T) {
 	r.after(2 * time.Second).expect("stop(1,15) ready(2)").in(ready)
 
 	r = overlapping(t, soak)
-	r.send(readyEv(2)).after(4 * time.Second).send(exitEv(2, failed)).expect("failed(2)").in(ready)
+	r.send(readyEv(2)).after(4 * time.Second).send(exitEv(2, failed)).expect("failed(2) prepare(1)").in(ready)
 	if r.m.current.id != 1 {
 		t.Error("the old program is not current any more")
 	}

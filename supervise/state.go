@@ -140,7 +140,7 @@ type machine struct {
 	previous uint64 // the one to roll back to; 0 = none
 	prepared uint64 // whose files are in place
 	pending  change
-	asked    change    // its files are being written
+	asked    change    // its files are being written; policy Inherit = those of the goal are put back
 	hooking  change    // its hooks run
 	quietAt  time.Time // apply pending then, unless more arrives
 	quietEnd time.Time // but no later than this

@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -72,7 +73,7 @@ func measure(t vaulttest.T, r *report, only string) {
 	}{
 		{"start", b.start}, {"signal", b.signals}, {"reap", b.reap}, {"restarts", b.restarts}, {"overlap", b.overlap},
 	} {
-		if only == "" || strings.Contains(only, figure.name) {
+		if only == "" || slices.Contains(strings.Fields(only), figure.name) {
 			fmt.Println("measuring:", figure.name)
 			figure.take(t, r)
 		}

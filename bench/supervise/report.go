@@ -46,7 +46,7 @@ const preface = `# Benchmarks of supervision
 Written by ` + "`make bench-supervise`" + `: what envexec is like as the parent of a program, measured from outside on ` + "`bin/envexec`" + `, the
 secrets coming from a real Vault on loopback. What is compared took turns in one run.
 
-- **Overlap**: the program is [contrib/examples/go-server](../contrib/examples/go-server); beside it the same program without
+- **Overlap**: a change as soon as the one before is in use, so the worst there is. The program is [contrib/examples/go-server](../contrib/examples/go-server); beside it the same program without
   ` + "`--listen`" + `, stopped and started anew at each change.
 - **Orphans**: a process that reaps as envexec does is process 1 of a namespace; 16 goroutines of it run 150 programs each through
   os/exec, as a library may, while 1,600 orphans end.

@@ -42,7 +42,7 @@ func (b *bench) wrap(t vaulttest.T, flags []string, program ...string) *wrapped 
 	b.vault.PutKV2(t, "secret/bench", map[string]any{"value": "0"})
 	args := append([]string{"--env", "VALUE=secret/bench#value", "--refresh-signal", "PWR", "--quiet", "0s"}, flags...)
 	w.cmd = exec.Command(b.envexec, append(append(args, "--"), program...)...)
-	w.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + b.vault.Addr, "VAULT_TOKEN=" + b.vault.RootToken}
+	w.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "VAULT_ADDR=" + b.vault.Addr, "VAULT_TOKEN=" + b.vault.RootToken, "ENVEXEC_LOG_LEVEL=debug"}
 	pipe, err := w.cmd.StderrPipe()
 	if err == nil {
 		err = w.cmd.Start()
@@ -57,6 +57,7 @@ func (b *bench) wrap(t vaulttest.T, flags []string, program ...string) *wrapped 
 			w.lines <- lines.Text()
 		}
 	}()
+	w.await("to=ready") // from now on signals are caught, too
 	return w
 }
 
@@ -74,18 +75,24 @@ func (w *wrapped) rotate() {
 	if err := w.cmd.Process.Signal(syscall.SIGPWR); err != nil {
 		w.t.Fatalf("ask for a refresh: %v", err)
 	}
+	w.await("secrets changed and are in use")
+}
+
+// await waits until envexec says so.
+func (w *wrapped) await(what string) {
 	timeout := time.After(limit)
-	for {
+	for last := ""; ; {
 		select {
 		case line, ok := <-w.lines:
 			if !ok {
-				w.t.Fatalf("envexec ended")
+				w.t.Fatalf("envexec ended, saying last: %s", last)
 			}
-			if strings.Contains(line, "secrets changed and are in use") {
+			last = line
+			if strings.Contains(line, what) {
 				return
 			}
 		case <-timeout:
-			w.t.Fatalf("no rotation within %s", limit)
+			w.t.Fatalf("envexec did not say %q within %s", what, limit)
 		}
 	}
 }
@@ -127,6 +134,7 @@ func (b *bench) underLoad(t vaulttest.T, address string, w *wrapped) (ok, failed
 			for ctx.Err() == nil {
 				if ask(client, address) != nil {
 					bad.Add(1)
+					time.Sleep(10 * time.Millisecond) // what is refused at once must not be most of what is asked
 				} else {
 					good.Add(1)
 				}
