@@ -65,7 +65,8 @@ func checkChange(d *decoder, c *Config) {
 	if c.Restart.MinBackoff > c.Restart.MaxBackoff {
 		d.doubtSource(cmp.Or(d.origins[&c.Restart.MinBackoff], d.origins[&c.Restart.MaxBackoff]), "restart.min_backoff", "is above max_backoff", "")
 	}
-	if c.Program.Exec && (c.Restart.On != "no" || len(c.Sockets) > 0 || c.Change.Policy != "restart" && c.Change.Policy != "none") {
+	needsUs := slices.ContainsFunc(rules(d, c), func(r rule) bool { return r.Policy != "" && r.Policy != "restart" && r.Policy != "none" })
+	if c.Program.Exec && (c.Restart.On != "no" || len(c.Sockets) > 0 || needsUs) {
 		d.doubtSource(d.origins[&c.Program.Exec], "program.exec", "leaves nobody to restart, rotate or hold sockets", "remove it or the other key")
 	}
 	if c.Ready.Header != "" && c.Ready.Type != "http" {
