@@ -135,7 +135,7 @@ func TestI6(t *testing.T) {
 	t.Parallel()
 	vault := newVault(t)
 	control := []string{
-		"VAULT_ROLE_ID=role-id-text", "VAULT_SECRET_ID=secret-id-text", "VAULT_SECRET_ID_FILE=/nonexistent",
+		"VAULT_ROLE_ID=role-id-text", "VAULT_SECRET_ID_FILE=/nonexistent",
 		"ENVEXEC_LOG_LEVEL=warn", "KEEP=kept", "A=1", "Z=26",
 	}
 	look := func(flags ...string) report {
@@ -144,7 +144,7 @@ func TestI6(t *testing.T) {
 		return p.dump()
 	}
 	first, second := look(), look()
-	for _, name := range []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID", "VAULT_SECRET_ID_FILE", "ENVEXEC_LOG_LEVEL"} {
+	for _, name := range []string{"VAULT_TOKEN", "VAULT_ROLE_ID", "VAULT_SECRET_ID_FILE", "ENVEXEC_LOG_LEVEL"} {
 		if _, set := first.env(name); set {
 			t.Errorf("%s reached the program", name)
 		}
