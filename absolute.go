@@ -22,6 +22,9 @@ func absolute(c *config.Config) error {
 		&c.Vault.CACert, &c.Vault.CAPath, &c.Vault.ClientCert, &c.Vault.ClientKey,
 		&c.Cache.Persist.Path, &c.Cache.Persist.TokenFile, &c.Cache.Persist.KeyFile, &c.Cache.Persist.OldKeyFile,
 	}
+	if c.AdminPath() != "" {
+		paths = append(paths, &c.Admin)
+	}
 	for i := range c.Sinks {
 		paths = append(paths, &c.Sinks[i].Path, &c.Sinks[i].DHPath)
 	}
@@ -48,7 +51,7 @@ func absolute(c *config.Config) error {
 		}
 	}
 	for _, p := range paths {
-		if err := makeAbsolute(p); err != nil {
+		if err := makeAbsolute(c.WorkDir, p); err != nil {
 			return err
 		}
 	}
@@ -57,7 +60,7 @@ func absolute(c *config.Config) error {
 		if !ok {
 			continue
 		}
-		if err := makeAbsolute(&path); err != nil {
+		if err := makeAbsolute(c.WorkDir, &path); err != nil {
 			return err
 		}
 		c.Login.Settings[key] = path
@@ -65,14 +68,13 @@ func absolute(c *config.Config) error {
 	return nil
 }
 
-func makeAbsolute(p *string) error {
-	if *p == "" {
+func makeAbsolute(dir string, p *string) error {
+	if *p == "" || (*p)[0] == '@' || filepath.IsAbs(*p) { // @: an abstract socket
 		return nil
 	}
-	abs, err := filepath.Abs(*p)
-	if err != nil {
-		return fmt.Errorf("make %q absolute: %w", *p, err)
+	if !filepath.IsAbs(dir) { // it was gone at the start
+		return fmt.Errorf("make %q absolute: no working directory", *p)
 	}
-	*p = abs
+	*p = filepath.Join(dir, *p)
 	return nil
 }

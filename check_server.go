@@ -55,10 +55,10 @@ func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.En
 
 // templates parses them all, as a start would, and returns what is known to be read.
 func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secret.Request {
+	var renderer *envtemplate.Renderer
 	store, err := v.newStore(env)
 	if err == nil {
-		v.store = store
-		v.renderer, err = v.newRenderer(w, env, envtemplate.Delivery{Dir: os.TempDir()}) // only named, never used
+		renderer, err = newRenderer(v.cfg, store.Watch(), w, env, envtemplate.Delivery{Dir: os.TempDir()}, v.log) // only named, never used
 	}
 	c.fail("template", statusConfig, err)
 	if err != nil {
@@ -67,7 +67,7 @@ func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secre
 	if n := len(w.templates) + len(w.envTemplates); n > 0 {
 		c.add(fine, "template", "%d parsed; what is read inside a condition is known only when they run", n)
 	}
-	return v.renderer.Requests()
+	return renderer.Requests()
 }
 
 // login makes one login and returns a client with its token, and whether the login

@@ -30,10 +30,12 @@ func runRender(ctx context.Context, cfg *config.Config, env environ.Environ, sig
 	if err != nil {
 		return 0, err
 	}
-	log, err := newLogger(cfg, stderr)
+	logging, err := newLogging(cfg.Log, stderr)
 	if err != nil {
 		return 0, err
 	}
+	defer logging.close()
+	log := logging.log
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration", "problem", w.Error())
 	}
@@ -41,11 +43,11 @@ func runRender(ctx context.Context, cfg *config.Config, env environ.Environ, sig
 		return 0, misconfigured{errors.New("the secret id is response-wrapped: render would use it up; give VAULT_TOKEN instead")}
 	}
 	onlyRead(cfg)
-	j := &job{cfg: cfg, env: env, log: log, sigs: sigs}
-	if j.vault, err = newVaultSide(cfg, env, log); err != nil {
+	j := &job{cfg: cfg, env: env, log: log, logging: logging, sigs: sigs}
+	if j.vault, err = newVaultSide(cfg, env, log, nil); err != nil {
 		return 0, err
 	}
-	if j.vault == nil || j.vault.renderer == nil {
+	if j.vault == nil || j.vault.reading == nil {
 		return 0, &config.UsageError{Message: "nothing to render", Hint: "name secrets with --env, --from, --file or --config"}
 	}
 	status, err := j.once(ctx, func(_ context.Context, g envtemplate.Generation) error { return out.write(g) })

@@ -35,10 +35,10 @@ const callTimeout = 5 * time.Second
 
 // printStatus asks the running envexec and returns 0 when it is ready, 1 when it
 // is not: a HEALTHCHECK.
-func printStatus(ctx context.Context, stdout io.Writer, dir string, pid int, format string) (int, error) {
+func printStatus(ctx context.Context, stdout io.Writer, to admin.Target, format string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	raw, err := admin.Call(ctx, dir, pid, "status")
+	raw, err := admin.Call(ctx, to, "status")
 	if err != nil {
 		return 0, err
 	}

@@ -55,23 +55,26 @@ func newDrop(env environ.Environ, user *supervise.User) (*drop, error) {
 }
 
 // newDelivery makes the place for values delivered as files, if there are any.
-func (v *vaultSide) newDelivery(w wanted, env environ.Environ) (envtemplate.Delivery, error) {
+func (v *vaultSide) newDelivery(cfg *config.Config, w wanted, env environ.Environ) (envtemplate.Delivery, error) {
 	var to envtemplate.Delivery
 	if !w.delivered("file") {
 		return to, nil
 	}
-	if v.cfg.Word == config.Render { // only named, never used
+	if cfg.Word == config.Render { // only named, never used
 		return envtemplate.Delivery{Dir: os.TempDir()}, nil
 	}
 	var user *supervise.User
 	var err error
-	if name := v.cfg.Program.User; name != "" {
+	if name := cfg.Program.User; name != "" {
 		if user, err = supervise.LookupUser(name); err != nil {
 			return to, err
 		}
 		to.UID, to.GID = int(user.UID), int(user.GID)
 	}
-	if v.drop, err = newDrop(env, user); err == nil {
+	if v.drop == nil {
+		v.drop, err = newDrop(env, user)
+	}
+	if err == nil {
 		to.Dir = v.drop.path
 	}
 	return to, err

@@ -76,16 +76,16 @@ func (j *job) renderOnce(ctx context.Context, base environ.Environ) (becoming, s
 func (j *job) once(ctx context.Context, use func(context.Context, envtemplate.Generation) error) (supervise.Status, error) {
 	s, program := newServices(ctx)
 	started := j.giveUpAfter(s)
-	j.vault.start(s)
+	j.vault.start(s, s.fail)
 	done := make(chan struct{})
 	s.start("environment", func(ctx context.Context) error {
 		used := false // only the first counts
-		return j.vault.each(ctx, func(g envtemplate.Generation) error {
+		return j.conduct(ctx, s, func(ctx context.Context, g delivery) error {
 			if used {
 				return nil
 			}
 			used = true
-			err := use(ctx, g)
+			err := use(ctx, g.Generation)
 			if err == nil {
 				close(done)
 			}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"time"
 
+	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
 	"github.com/envexec/envexec/supervise"
@@ -11,8 +13,8 @@ import (
 
 // runCommand is how the renderer runs a template's command: only supervise starts
 // processes. The command inherits what the program would, without credentials.
-func (v *vaultSide) runCommand(env environ.Environ) func(context.Context, envtemplate.Command) error {
-	inherited := inherit(v.cfg.Environment)
+func runCommand(cfg *config.Config, env environ.Environ) func(context.Context, envtemplate.Command) error {
+	inherited := inherit(cfg.Environment)
 	path, _ := env.Get("PATH")
 	return func(ctx context.Context, c envtemplate.Command) error {
 		timeout := c.Timeout
@@ -22,7 +24,7 @@ func (v *vaultSide) runCommand(env environ.Environ) func(context.Context, envtem
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return supervise.RunCommand(ctx, supervise.Command{
-			Args: c.Args, Env: commandEnvironment(inherited, c).List(), Path: path, Dir: v.cfg.Program.Dir,
+			Args: c.Args, Env: commandEnvironment(inherited, c).List(), Path: path, Dir: cmp.Or(cfg.Program.Dir, cfg.WorkDir),
 		})
 	}
 }

@@ -3,23 +3,22 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/proxy"
-	"github.com/envexec/envexec/secret"
 )
 
-// newProxy makes and binds the Vault listeners; nil when none is wanted. The
-// bearer is empty unless the program is to have one.
-func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
-	c := v.cfg
+// newProxy makes and binds the Vault listeners; nil when none is wanted. Where one of
+// sockets has the address it is used.
+func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.Proxy, error) {
 	if len(c.Listeners) == 0 {
-		return nil, secret.Text{}, nil
+		return nil, nil
 	}
 	cfg := proxy.Config{
 		Client:         v.client,
-		AutoAuth:       login,
+		AutoAuth:       v.store != nil,
 		Lend:           lending(c.APIProxy),
 		Inconsistent:   consistency(c.APIProxy),
 		NoRedirects:    c.Vault.DisableRedirects,
@@ -40,23 +39,43 @@ func (v *vaultSide) newProxy(login bool) (*proxy.Proxy, secret.Text, error) {
 	}
 	if !proxy.HasUnixSockets() {
 		if err := onLoopback(c); err != nil {
-			return nil, secret.Text{}, err
+			return nil, err
 		}
 		cfg.Lend = lending(c.APIProxy)
 	}
 	for _, l := range c.Listeners {
 		cfg.Listeners = append(cfg.Listeners, listener(l))
 	}
-	var bearer secret.Text
+	reuse(cfg.Listeners, sockets)
 	if c.APIProxy.ChildToken {
-		bearer = proxy.NewChildToken()
-		cfg.Child = &proxy.Child{Token: bearer, Paths: c.APIProxy.ChildPaths}
+		if v.bearer.Empty() {
+			v.bearer = proxy.NewChildToken()
+		}
+		cfg.Child = &proxy.Child{Token: v.bearer, Paths: c.APIProxy.ChildPaths}
 	}
 	p, err := proxy.New(cfg)
 	if err != nil {
-		return nil, bearer, err
+		return nil, err
 	}
-	return p, bearer, p.Bind()
+	if err := p.Bind(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+// reuse gives the listeners the sockets that are open already, and closes the others.
+func reuse(listeners []proxy.Listener, sockets []proxy.Shared) {
+	for _, s := range sockets {
+		i := slices.IndexFunc(listeners, func(l proxy.Listener) bool {
+			return l.Network == s.Network && l.Address == s.Address && l.Socket == nil
+		})
+		if i < 0 {
+			_ = s.Socket.Close()
+			continue
+		}
+		listeners[i].Socket, listeners[i].Remove = s.Socket, s.Remove
+	}
 }
 
 // onLoopback moves the program's unix socket to the loopback, where there are no unix
@@ -143,6 +162,9 @@ func listener(l config.Listener) proxy.Listener {
 
 // withToken gives the program our token, if it was asked for.
 func (v *vaultSide) withToken(program environ.Environ) environ.Environ {
+	if v == nil || v.session == nil {
+		return program
+	}
 	if t, ok := v.session.Token(); ok && v.cfg.Login.ProgramToken {
 		return program.Set("VAULT_TOKEN", t.ID.Reveal())
 	}
@@ -160,7 +182,7 @@ func (v *vaultSide) guide(program environ.Environ) environ.Environ {
 			break
 		}
 	}
-	if !v.bearer.Empty() {
+	if v.cfg.APIProxy.ChildToken {
 		program = program.Set("VAULT_TOKEN", v.bearer.Reveal())
 	}
 	return program

@@ -146,7 +146,7 @@ func (v *vaultSide) loginFailed(err error, _ time.Time) {
 
 // fallenBack is closed when a secret came from the sealed cache because Vault does not answer.
 func (v *vaultSide) fallenBack() <-chan struct{} {
-	if v.sealed == nil || v.renderer == nil {
+	if v.sealed == nil || v.reading == nil {
 		return nil
 	}
 	return v.store.FallenBack()

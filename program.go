@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 	sup := supervise.Config{
 		Command: c.Program.Args,
 		Path:    path,
-		Dir:     c.Program.Dir,
+		Dir:     cmp.Or(c.Program.Dir, c.WorkDir),
 
 		OnChange:     parse(p, "on_change", c.Change.Policy, supervise.ParsePolicy),
 		ChangeSignal: parse(p, "change signal", c.Change.Signal, signals.Parse),
@@ -54,7 +55,7 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		Sockets: sockets(p, c.Sockets),
 		Ready: supervise.Ready{
 			Kind: supervise.ReadyKind(c.Ready.Type), FD: c.Ready.FD, Command: c.Ready.Command,
-			Address: c.Ready.Address, Delay: c.Ready.Delay, Timeout: c.Ready.Timeout, Soak: c.Change.Soak,
+			Address: c.Ready.Address, Header: c.Ready.Header, Delay: c.Ready.Delay, Timeout: c.Ready.Timeout, Soak: c.Change.Soak,
 		},
 		Budget:  supervise.Budget{N: c.Change.Limit, Within: c.Change.Interval},
 		Windows: changeWindows(p, c.Change.Window),
@@ -180,15 +181,47 @@ func orNone(d time.Duration) time.Duration {
 // taken are the signals that are envexec's own and do not reach the program.
 func (j *job) taken(p *parsing) map[syscall.Signal]func() {
 	taken := map[syscall.Signal]func(){}
-	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil && j.vault.store != nil {
-		taken[parse(p, "refresh signal", name, signals.Parse)] = func() {
+	ask := func(what, name string, slot chan struct{}) {
+		taken[parse(p, what, name, signals.Parse)] = func() {
 			select {
-			case j.refresh <- struct{}{}:
+			case slot <- struct{}{}:
 			default: // one is asked for already
 			}
 		}
 	}
+	if name := j.cfg.Secrets.RefreshSignal; name != "" && j.vault != nil && j.vault.store != nil {
+		ask("refresh signal", name, j.refresh)
+	}
+	switch name := j.cfg.Start.ReloadSignal; {
+	case name != "":
+		ask("reload signal", name, j.hangup)
+	case len(j.cfg.Program.Args) == 0:
+		ask("reload signal", "HUP", j.hangup)
+	}
 	return taken
+}
+
+// reloadOnSignal reads the configuration anew whenever the reload signal came.
+func (j *job) reloadOnSignal(ctx context.Context) error {
+	for {
+		select {
+		case <-j.hangup:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := j.reload(ctx); err != nil && ctx.Err() == nil {
+			j.log.Error("configuration cannot be reloaded", "error", err)
+		}
+	}
+}
+
+// reload reads the configuration anew; a service manager is told when it begins and when
+// what changed is in use.
+func (j *job) reload(ctx context.Context) error {
+	if j.program != nil {
+		return j.program.Reload(ctx, j.askReload)
+	}
+	return j.askReload(ctx)
 }
 
 // refreshOnSignal reads the static secrets again whenever the refresh signal came.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
 	"github.com/envexec/envexec/internal/admin"
-	"github.com/envexec/envexec/internal/telemetry"
 	"github.com/envexec/envexec/supervise"
 )
 
@@ -55,9 +55,9 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 		_, err := fmt.Fprint(stdout, cfg.Words[0])
 		return 0, err
 	case config.Status:
-		return printStatus(ctx, stdout, runtimeDir(env), cfg.Check.PID, cfg.Check.Format)
+		return printStatus(ctx, stdout, target(cfg, env), cfg.Check.Format)
 	case config.Reload:
-		_, err := admin.Call(ctx, runtimeDir(env), cfg.Check.PID, "reload")
+		_, err := admin.Call(ctx, target(cfg, env), "reload")
 		return 0, err
 	case config.Check:
 		return runCheck(ctx, cfg, env, stdout)
@@ -73,17 +73,18 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 
 // runJob runs the program, or an agent without one, to its end.
 func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stderr io.Writer) (int, error) {
-	log, err := newLogger(cfg, stderr)
+	log, err := newLogging(cfg.Log, stderr)
 	if err != nil {
 		return 0, err
 	}
+	defer log.close()
 	if m != nil {
-		log = slog.New(slog.NewMultiHandler(log.Handler(), m.events))
+		log.log = slog.New(slog.NewMultiHandler(log.log.Handler(), m.events))
 		// It sets no deadline for a stop that it asks for, so the program's own holds.
 		cfg.Stop.TermTimeout = cmp.Or(cfg.Stop.TermTimeout, cfg.Stop.Timeout)
 	}
 	for _, w := range cfg.Warnings {
-		log.Warn("configuration", "problem", w.Error())
+		log.log.Warn("configuration", "problem", w.Error())
 	}
 	if cfg.PIDFile != "" {
 		if err := os.WriteFile(cfg.PIDFile, fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
@@ -103,23 +104,9 @@ func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Env
 	return j.finish(status), nil
 }
 
-func newLogger(cfg *config.Config, stderr io.Writer) (*slog.Logger, error) {
-	level, err := telemetry.ParseLevel(cfg.Log.Level)
-	if err != nil {
-		return nil, misconfigured{err}
-	}
-	if cfg.Log.File != "" {
-		file, err := os.OpenFile(cfg.Log.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640)
-		if err != nil {
-			return nil, misconfigured{fmt.Errorf("open the log file: %w", err)}
-		}
-		stderr = io.MultiWriter(stderr, file) // open as long as we are
-	}
-	log, err := telemetry.NewLogger(stderr, level, cfg.Log.Format)
-	if err != nil {
-		return nil, misconfigured{err}
-	}
-	return log, nil
+// target is the running envexec that status and reload ask.
+func target(cfg *config.Config, env environ.Environ) admin.Target {
+	return admin.Target{Dir: runtimeDir(env), Path: cfg.AdminPath(), PID: cfg.Check.PID}
 }
 
 // job is one life of envexec: the vault side, if any secret or listener is
@@ -130,24 +117,36 @@ type job struct {
 	log  *slog.Logger
 	sigs *supervise.Signals
 
+	mu      sync.Mutex            // guards cfg, vault and leaving for readers beside the conductor
 	vault   *vaultSide            // nil: nothing wanted from Vault, no login, no network
+	leaving []departure           // vault sides that a reload replaced
 	program *supervise.Supervisor // nil: an agent without a program
 	state   state
 
 	manager *manager // nil where there is none
 
+	logging    *logging
 	ownSignals map[syscall.Signal]func() // that envexec itself acts on
+	references []string                  // the inherited variables whose value is a reference
 	rules      changeRules
-	refresh    chan struct{} // one slot: a signal asked for it
+	refresh    chan struct{}   // one slot: a signal asked for it
+	hangup     chan struct{}   // one slot: a signal asked for a reload
+	reloads    chan chan error // asked for; the answer goes into the inner one
+	unwritten  bool            // the conductor's: the last files are not in place
 }
 
-func newJob(cfg *config.Config, env environ.Environ, log *slog.Logger, sigs *supervise.Signals) (*job, error) {
-	j := &job{cfg: cfg, env: env, log: log, sigs: sigs, refresh: make(chan struct{}, 1)}
+func newJob(cfg *config.Config, env environ.Environ, logging *logging, sigs *supervise.Signals) (*job, error) {
+	j := &job{
+		cfg: cfg, env: env, log: logging.log, logging: logging, sigs: sigs,
+		refresh: make(chan struct{}, 1), hangup: make(chan struct{}, 1), reloads: make(chan chan error),
+	}
 	var vaultErr, programErr error
-	j.vault, vaultErr = newVaultSide(cfg, env, log)
+	j.vault, vaultErr = newVaultSide(cfg, env, j.log, nil)
+	wanted, _ := wantedSecrets(cfg) // newVaultSide has told what is wrong with it
+	j.references = wanted.references
 	p := &parsing{}
 	j.ownSignals = j.taken(p)
-	j.rules = newChangeRules(p, cfg, references(j.vault))
+	j.rules = newChangeRules(p, cfg, j.references)
 	if err := errors.Join(p.errs...); err != nil {
 		return nil, misconfigured{err}
 	}
@@ -181,6 +180,7 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 	s, program := newServices(ctx)
 	j.serveStatus(s)
 	s.start("refresh", j.refreshOnSignal)
+	s.start("reload", j.reloadOnSignal)
 	var (
 		status supervise.Status
 		err    error
@@ -207,17 +207,8 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 
 // revoke ends the tokens envexec logged in for, after everybody has stopped using them.
 func (j *job) revoke(ctx context.Context) {
-	if j.vault == nil || j.vault.session == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, revokePatience)
-	defer cancel()
-	token, ok := j.vault.session.Token()
-	err := j.vault.session.Close(ctx)
-	if err != nil {
-		j.log.Warn("the token stays alive until its TTL ends", "error", err)
-	}
-	j.vault.closeSealed(err == nil && ok && token.Own && j.vault.revokes)
+	j.depart(func(departure) bool { return true })
+	j.vault.revoke(ctx)
 }
 
 // feed gives the program its generations: the one and only when there is nothing
@@ -228,22 +219,20 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 		s.fail(misconfigured{err})
 		return
 	}
-	if j.vault == nil {
-		gens <- supervise.Generation{ID: 1, Env: base.List()}
-		return
-	}
 	started := j.giveUpAfter(s)
-	j.vault.start(s)
+	if j.vault != nil {
+		j.vault.start(s, s.fail)
+	}
 	s.start("settled", func(ctx context.Context) error {
 		for id := range j.program.Settled() {
-			j.vault.settle(id)
+			j.settle(id)
 		}
 		return nil
 	})
 	s.start("environment", func(ctx context.Context) error {
-		return j.vault.each(ctx, func(g envtemplate.Generation) error {
-			next, err := j.generation(base, g)
-			if err != nil && g.ID == 1 {
+		return j.conduct(ctx, s, func(ctx context.Context, d delivery) error {
+			next, err := j.generation(d)
+			if err != nil && d.ID == 1 {
 				return err
 			}
 			if err != nil {
@@ -261,23 +250,27 @@ func (j *job) feed(s *services, gens chan<- supervise.Generation) {
 }
 
 // generation is g as the program gets it.
-func (j *job) generation(base environ.Environ, g envtemplate.Generation) (supervise.Generation, error) {
-	all, err := j.merge(base, g)
+func (j *job) generation(g delivery) (supervise.Generation, error) {
+	all, err := j.merge(g.base, g.Generation)
 	if err != nil {
 		return supervise.Generation{}, err
 	}
 	rule := j.rules.of(g.Changed)
+	if g.restart {
+		rule.policy = max(rule.policy, j.rules.program.policy, supervise.Overlap) // which is a restart where it cannot be
+	}
 	all, memory := inMemory(all, g.Files)
+	side := j.vault // a reload may put another in its place
 	return supervise.Generation{
 		ID: g.ID, Env: all.List(), Memory: memory, Changed: g.Changed, Prepare: g.WriteFiles,
 		Policy: rule.policy, Signals: rule.signals, Hooks: rule.hooks,
-		EndsIn: func() (time.Duration, bool) { return j.vault.endsIn(g.ID) },
+		EndsIn: func() (time.Duration, bool) { return side.endsIn(g.ID) },
 	}, nil
 }
 
 // merge is the program's environment with g's variables, checked for what exec takes.
 func (j *job) merge(base environ.Environ, g envtemplate.Generation) (environ.Environ, error) {
-	all, err := inject(base, g.Vars, j.vault.references, j.cfg.Environment.OnConflict)
+	all, err := inject(base, g.Vars, j.references, j.cfg.Environment.OnConflict)
 	if err != nil {
 		return all, err
 	}
@@ -293,13 +286,13 @@ func (j *job) agent(s *services, program context.Context) (supervise.Status, err
 	ctx, stop := context.WithCancel(program)
 	defer stop()
 	started := j.giveUpAfter(s)
-	j.vault.start(s)
+	j.vault.start(s, s.fail)
 	s.start("files", func(ctx context.Context) error {
-		return j.vault.each(ctx, func(g envtemplate.Generation) error {
-			if err := j.write(ctx, g); err != nil {
+		return j.conduct(ctx, s, func(ctx context.Context, g delivery) error {
+			if err := j.write(ctx, g.Generation); err != nil {
 				return err
 			}
-			j.vault.settle(g.ID)
+			j.settle(g.ID)
 			j.state.change(func(s *state) { s.ready, s.generation = true, g.ID })
 			j.manager.tellReady()
 			started()
@@ -326,9 +319,13 @@ func (j *job) write(ctx context.Context, g envtemplate.Generation) error {
 		j.log.Warn("files are not as they should be", "error", err, "retry_in", pause)
 		select {
 		case <-time.After(pause):
+		case answer := <-j.reloads: // which may mend it: back to the conductor
+			go func() { j.reloads <- answer }()
+			j.unwritten = true
+			return nil
 		case <-ctx.Done():
 		}
-		if len(j.vault.renderer.Generations()) > 0 {
+		if len(j.vault.generations()) > 0 {
 			return nil
 		}
 	}
@@ -338,7 +335,7 @@ func (j *job) write(ctx context.Context, g envtemplate.Generation) error {
 // function it returns says that the start is over.
 func (j *job) giveUpAfter(s *services) (started func()) {
 	limit := j.cfg.Start.Timeout
-	if limit <= 0 {
+	if limit <= 0 || j.vault == nil {
 		return func() {}
 	}
 	timer := time.AfterFunc(limit, func() { s.fail(j.vault.unreachable(limit)) })

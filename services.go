@@ -7,11 +7,12 @@ import (
 
 // services are the goroutines that serve the program: session, store, renderer,
 // listeners. They outlive it, so that it can use them to its last breath, and end
-// together.
+// together, or a group of them before the others.
 type services struct {
 	ctx    context.Context //nolint:containedctx // it is the services' common life
 	cancel context.CancelFunc
 	fail   context.CancelCauseFunc // ends the program because a service has failed for good
+	parent *services               // nil: all services
 	wg     sync.WaitGroup
 }
 
@@ -24,6 +25,13 @@ func newServices(ctx context.Context) (*services, context.Context) {
 	return &services{ctx: own, cancel: cancel, fail: fail}, program
 }
 
+// group returns a part of s that can end before the rest. A service of it that fails
+// calls fail.
+func (s *services) group(fail context.CancelCauseFunc) *services {
+	ctx, cancel := context.WithCancel(s.ctx)
+	return &services{ctx: ctx, cancel: cancel, fail: fail, parent: s}
+}
+
 // start runs a service until stop; its name is for the reader of the code. An error before that ends the program.
 func (s *services) start(_ string, run func(context.Context) error) {
 	s.wg.Go(func() {
@@ -31,11 +39,19 @@ func (s *services) start(_ string, run func(context.Context) error) {
 			s.fail(err)
 		}
 	})
+	if s.parent != nil {
+		s.parent.wg.Go(s.wg.Wait)
+	}
 }
 
-// stop ends all services and waits for them.
-func (s *services) stop() {
+// end ends the services and waits for them.
+func (s *services) end() {
 	s.cancel()
 	s.wg.Wait()
+}
+
+// stop ends all services, waits for them and lets go of the program's context.
+func (s *services) stop() {
+	s.end()
 	s.fail(nil)
 }

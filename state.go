@@ -46,14 +46,15 @@ func (j *job) report() any {
 	j.state.mu.Lock()
 	r := report{Phase: j.state.phase, Ready: j.state.ready, PID: j.state.pid, Generation: j.state.generation}
 	j.state.mu.Unlock()
-	if j.vault == nil {
+	v := j.side()
+	if v == nil {
 		return r
 	}
-	r.Login = j.vault.login()
-	if j.vault.store == nil {
+	r.Login = v.login()
+	if v.store == nil {
 		return r
 	}
-	for _, e := range j.vault.store.Status() {
+	for _, e := range v.store.Status() {
 		r.Secrets = append(r.Secrets, secretReport{
 			Secret: e.Request, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),
 			Version: e.Version, Error: e.Error,
@@ -69,7 +70,7 @@ func (j *job) serveStatus(s *services) {
 		return
 	}
 	s.start("status socket", func(ctx context.Context) error {
-		socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Status: j.report, Logger: j.log})
+		socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Path: j.cfg.AdminPath(), Status: j.report, Reload: j.reload, Logger: j.log})
 		if err == nil {
 			err = socket.Run(ctx)
 		}

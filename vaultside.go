@@ -28,24 +28,28 @@ import (
 // vaultSide is everything that talks to Vault, wired together: the session gives
 // its tokens to the store, the renderer reads from the store.
 type vaultSide struct {
-	cfg      *config.Config
-	log      *slog.Logger
-	client   *api.Client
-	session  *auth.Session         // nil: listeners only, for clients with tokens of their own
-	store    *lease.Store          // nil without a session
-	renderer *envtemplate.Renderer // nil: no secret is named
-	lookout  *leaseLookout         // only for render
-	proxy    *proxy.Proxy          // nil: no listener
-	sealed   *sealed.File          // nil: nothing is kept on disk
-	drop     *drop                 // nil: no value is delivered as a file
+	cfg     *config.Config
+	log     *slog.Logger
+	client  *api.Client
+	session *auth.Session // nil: listeners only, for clients with tokens of their own
+	store   *lease.Store  // nil without a session
+	reading *reading      // nil: no secret is named
+	lookout *leaseLookout // only for render
+	proxy   *proxy.Proxy  // nil: no listener
+	tokens  tokenSlot     // gives the session's tokens to the proxy of the day
+	sealed  *sealed.File  // nil: nothing is kept on disk
+	drop    *drop         // nil: no value is delivered as a file
 	// addresses are the listeners' own, as values for VAULT_ADDR; bearer is the
 	// program's token for them, if it is to have one.
 	addresses []string
 	bearer    secret.Text
-	// references are the inherited variables whose value is a reference.
-	references []string
-	delivered  chan struct{} // closed when every sink has the first token
-	revokes    bool          // the tokens logged in for are revoked at the end
+	delivered chan struct{} // closed when every sink has the first token
+	revokes   bool          // the tokens logged in for are revoked at the end
+
+	trial   bool      // made by a reload, which may not come to be
+	gates   []*gate   // then: before the sinks
+	life    *services // nil before start
+	serving *services // the part of it that is the proxy
 
 	quit    atomic.Pointer[context.CancelCauseFunc] // ends the job; nil before start
 	mu      sync.Mutex
@@ -54,8 +58,8 @@ type vaultSide struct {
 }
 
 // newVaultSide returns nil when nothing is wanted from Vault: then there is no
-// login and no network.
-func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*vaultSide, error) {
+// login and no network. old is the one it is to take the place of, nil for the first.
+func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger, old *vaultSide) (*vaultSide, error) {
 	wanted, err := wantedSecrets(cfg)
 	if err != nil {
 		return nil, misconfigured{err}
@@ -63,42 +67,58 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger) (*v
 	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
 		return nil, nil
 	}
-	v := &vaultSide{cfg: cfg, log: log, references: wanted.references, delivered: make(chan struct{}), needs: map[uint64]need{}}
-	if v.sealed, err = openSealed(cfg, env, log); err != nil {
-		return nil, misconfigured{err}
+	v := &vaultSide{cfg: cfg, log: log, delivered: make(chan struct{}), needs: map[uint64]need{}}
+	if err := v.build(wanted, env, old); err != nil {
+		if v.proxy != nil {
+			v.proxy.Close()
+		}
+		if v.sealed != nil {
+			_ = v.sealed.Close()
+		}
+		if old == nil || v.drop != old.drop {
+			v.drop.remove()
+		}
+		return nil, err
 	}
-	if v.client, err = newClient(cfg.Vault, env); err != nil {
-		return nil, misconfigured{err}
+	return v, nil
+}
+
+func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (err error) {
+	if v.sealed, err = openSealed(v.cfg, env, v.log); err != nil {
+		return misconfigured{err}
 	}
-	if cfg.Login.Method != "" || wanted.any() || len(cfg.Sinks) > 0 {
+	if v.client, err = newClient(v.cfg.Vault, env); err != nil {
+		return misconfigured{err}
+	}
+	if v.cfg.Login.Method != "" || wanted.any() || len(v.cfg.Sinks) > 0 {
 		if v.store, err = v.newStore(env); err != nil {
-			return nil, misconfigured{err}
+			return misconfigured{err}
 		}
 	}
-	if v.proxy, v.bearer, err = v.newProxy(v.store != nil); err != nil {
-		return nil, misconfigured{err}
+	if old != nil {
+		v.bearer, v.trial = old.bearer, true
+		if old.config().Program.User == v.cfg.Program.User {
+			v.drop = old.drop
+		}
+	}
+	if v.proxy, err = v.newProxy(v.cfg, old.sockets()); err != nil {
+		return misconfigured{err}
 	}
 	if v.proxy != nil {
 		v.addresses = v.proxy.Addresses()
+		v.tokens.proxy = v.proxy
 	}
 	if v.store == nil {
 		close(v.delivered) // there is no login to wait for
-		return v, nil
+		return nil
 	}
 	if v.session, err = v.newSession(env); err != nil {
-		return nil, misconfigured{err}
+		return misconfigured{err}
 	}
 	if wanted.any() {
-		files, err := v.newDelivery(wanted, env)
-		if err != nil {
-			return nil, misconfigured{err}
-		}
-		if v.renderer, err = v.newRenderer(wanted, env, files); err != nil {
-			v.drop.remove()
-			return nil, misconfigured{err}
-		}
+		v.reading, err = v.newReading(v.cfg, wanted, env)
 	}
-	return v, nil
+	return err
 }
 
 func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
@@ -126,14 +146,15 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	sinks := []auth.Sink{v.store}
-	if v.proxy != nil {
-		sinks = append(sinks, v.proxy)
-	}
+	sinks := []auth.Sink{v.store, &v.tokens}
 	for _, s := range v.cfg.Sinks {
 		file, err := v.newSink(s)
 		if err != nil {
 			return nil, fmt.Errorf("%s: sink: %w", s.Pos, err)
+		}
+		if v.trial {
+			g := &gate{Sink: file}
+			v.gates, file = append(v.gates, g), g
 		}
 		sinks = append(sinks, file)
 	}
@@ -212,81 +233,53 @@ func (v *vaultSide) invalid(t secret.Token) {
 	}
 }
 
-// references lists the inherited variables that are references.
-func references(v *vaultSide) []string {
-	if v == nil {
-		return nil
-	}
-	return v.references
-}
-
-// start runs the services.
-func (v *vaultSide) start(s *services) {
+// start runs the services as a group of s; one that fails for good calls fail.
+func (v *vaultSide) start(s *services, fail context.CancelCauseFunc) {
+	v.life = s.group(fail)
 	if v.proxy != nil {
 		v.quit.Store(&s.fail)
-		s.start("listeners", v.proxy.Run)
+		v.serve()
 	}
 	if v.session == nil {
 		return
 	}
 	if v.sealed != nil {
-		s.start("sealed cache", v.sealed.Run)
+		v.life.start("sealed cache", v.sealed.Run)
 	}
-	s.start("lease store", v.store.Run)
-	s.start("session", v.session.Run)
-	if v.renderer != nil {
-		s.start("renderer", func(ctx context.Context) error {
-			if err := v.renderer.Run(ctx); err != nil {
-				return misconfigured{err} // what heals by waiting it has waited for
-			}
-			return nil
-		})
+	v.life.start("lease store", v.store.Run)
+	v.life.start("session", v.session.Run)
+	if v.reading != nil {
+		v.reading.start(v.life, fail)
 	}
 }
 
-// each calls f with every new generation until ctx ends or f fails. The first
-// waits for the sinks: a program may count on the token's file from its start, unless
-// Vault is away and it starts from the sealed cache.
-// Without a secret named there is one, empty.
-func (v *vaultSide) each(ctx context.Context, f func(envtemplate.Generation) error) error {
+// serve runs the proxy.
+func (v *vaultSide) serve() {
+	v.serving = v.life.group(v.life.fail)
+	v.serving.start("listeners", v.proxy.Run)
+}
+
+// known waits until generations are worth something: every sink has the token, so that
+// a program may count on its file from the start, or Vault is away and there is a sealed cache.
+func (v *vaultSide) known(ctx context.Context) error {
+	if v == nil {
+		return nil
+	}
 	select {
 	case <-v.delivered:
 	case <-v.fallenBack():
 	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// generations is where the renderer's come from, nil when there is none.
+func (v *vaultSide) generations() <-chan envtemplate.Generation {
+	if v == nil || v.reading == nil {
 		return nil
 	}
-	if v.renderer == nil {
-		return f(envtemplate.Generation{ID: 1})
-	}
-	var rendered, id, login uint64
-	for {
-		select {
-		case g := <-v.renderer.Generations():
-			// Where the program holds our token, a new login is a change like any other.
-			newToken := v.cfg.Login.ProgramToken && g.Epoch != login
-			same := g.ID == rendered && !newToken || id != 0 && v.cfg.Start.Once
-			if g.ID == rendered && newToken {
-				g.Changed = nil
-			}
-			if newToken && id != 0 {
-				g.Changed = append(g.Changed, "VAULT_TOKEN")
-			}
-			rendered, login = g.ID, g.Epoch
-			if !same {
-				id++
-			}
-			g.ID = id
-			v.remember(g)
-			if same {
-				continue
-			}
-			if err := f(g); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
+	return v.reading.renderer.Generations()
 }
 
 // need is what a generation's values depend on.
@@ -298,6 +291,9 @@ type need struct {
 
 // endsIn tells how long a generation's values still work; false = no end is known.
 func (v *vaultSide) endsIn(id uint64) (left time.Duration, ends bool) {
+	if v == nil {
+		return 0, false
+	}
 	v.mu.Lock()
 	n := v.needs[id]
 	v.mu.Unlock()
@@ -321,6 +317,9 @@ func (v *vaultSide) endsIn(id uint64) (left time.Duration, ends bool) {
 // remember notes what a generation needs, and lets go of older logins at once when
 // its program is up already: a new login that changed nothing.
 func (v *vaultSide) remember(g envtemplate.Generation) {
+	if v == nil {
+		return
+	}
 	v.mu.Lock()
 	v.needs[g.ID] = need{g.Epoch, g.Leases, g.NotAfter}
 	up := v.settled == g.ID
@@ -333,6 +332,9 @@ func (v *vaultSide) remember(g envtemplate.Generation) {
 // settle says that a generation's program is safely up: what only older ones
 // needed may be revoked.
 func (v *vaultSide) settle(id uint64) {
+	if v == nil {
+		return
+	}
 	v.mu.Lock()
 	v.settled = id
 	epoch := v.needs[id].epoch
@@ -347,10 +349,8 @@ func (v *vaultSide) retire(epoch uint64) {
 	if v.session == nil {
 		return
 	}
-	if v.proxy != nil {
-		if held := v.proxy.Epoch(); held != 0 {
-			epoch = min(epoch, held)
-		}
+	if held := v.tokens.epoch(); held != 0 {
+		epoch = min(epoch, held)
 	}
 	v.store.Retire(epoch)
 	v.session.Retire(epoch)
@@ -381,7 +381,7 @@ func (v *vaultSide) login() string {
 		}
 		return "none yet"
 	}
-	return fmt.Sprintf("%s, login %d at %s", v.cfg.Login.Method, t.Epoch, t.At.Format(time.RFC3339))
+	return fmt.Sprintf("%s, login %d at %s", v.config().Login.Method, t.Epoch, t.At.Format(time.RFC3339))
 }
 
 // unreachable explains why nothing was rendered in time.
@@ -399,4 +399,110 @@ func (v *vaultSide) unreachable(after time.Duration) error {
 		cause = context.DeadlineExceeded
 	}
 	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.client.Address(), cause)
+}
+
+func (v *vaultSide) config() *config.Config {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.cfg
+}
+
+// close ends the services and revokes what was logged in for.
+func (v *vaultSide) close() {
+	if v.life != nil {
+		v.life.end()
+	}
+	if v.life == nil && v.proxy != nil {
+		v.proxy.Close()
+	}
+	v.drop.remove()
+	v.revoke(context.Background())
+}
+
+// revoke ends the tokens envexec logged in for, after everybody has stopped using them.
+func (v *vaultSide) revoke(ctx context.Context) {
+	if v == nil || v.session == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokePatience)
+	defer cancel()
+	token, ok := v.session.Token()
+	err := v.session.Close(ctx)
+	if err != nil {
+		v.log.Warn("the token stays alive until its TTL ends", "error", err)
+	}
+	v.closeSealed(err == nil && ok && token.Own && v.revokes)
+}
+
+// adopt puts the parts that a reload made new in the place of the old ones.
+func (v *vaultSide) adopt(ctx context.Context, ch *change) {
+	v.mu.Lock()
+	v.cfg = ch.cfg
+	v.mu.Unlock()
+	if v.store != nil {
+		v.store.SetIntervals(ch.cfg.Secrets.Refresh, ch.cfg.Secrets.RenewalThreshold)
+	}
+	if ch.reading != nil || !ch.wanted.any() {
+		old := v.reading
+		v.reading = ch.reading
+		old.end()
+	}
+	if !ch.relisten {
+		return
+	}
+	old, serving := v.proxy, v.serving
+	v.proxy, v.addresses = ch.listeners, nil
+	if v.proxy != nil {
+		v.addresses = v.proxy.Addresses()
+	}
+	v.tokens.put(ctx, v.proxy)
+	handOver(old, serving, ch.cfg)
+	if v.proxy != nil {
+		v.serve()
+	}
+}
+
+// passTokens gives the sinks what they missed while v was on trial.
+func (v *vaultSide) passTokens(ctx context.Context) {
+	if v == nil {
+		return
+	}
+	for _, g := range v.gates {
+		if err := g.pass(ctx); err != nil {
+			v.log.Error("a sink does not have the new token", "error", err)
+		}
+	}
+}
+
+// takeOver lets v go on where old was: what it has bound, and how far the program is.
+func (v *vaultSide) takeOver(old *vaultSide) {
+	handOver(old.proxy, old.serving, v.cfg)
+	if old.drop == v.drop {
+		old.drop = nil // it lives on
+	}
+	old.mu.Lock()
+	settled := old.settled
+	old.mu.Unlock()
+	v.mu.Lock()
+	v.settled = settled
+	v.mu.Unlock()
+}
+
+// handOver ends an old proxy, whose requests may finish, but leaves the sockets that next has too.
+func handOver(old *proxy.Proxy, serving *services, next *config.Config) {
+	if old == nil || serving == nil {
+		return
+	}
+	for _, l := range next.Listeners {
+		old.Leave(l.Address)
+	}
+	serving.cancel()
+}
+
+// refreshAll reads all static secrets again.
+func (v *vaultSide) refreshAll(ctx context.Context) error {
+	if v == nil || v.store == nil {
+		return nil
+	}
+	return v.store.RefreshAll(ctx)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
@@ -92,27 +93,23 @@ func template(t config.Template) envtemplate.Template {
 	return out
 }
 
-func (v *vaultSide) newRenderer(w wanted, env environ.Environ, files envtemplate.Delivery) (*envtemplate.Renderer, error) {
-	var source envtemplate.Source = v.store.Watch()
-	if v.cfg.Word == config.Render {
-		v.lookout = &leaseLookout{Source: source, vault: v}
-		source = v.lookout
-	}
+// newRenderer makes a renderer that reads from source.
+func newRenderer(cfg *config.Config, source envtemplate.Source, w wanted, env environ.Environ, files envtemplate.Delivery, log *slog.Logger) (*envtemplate.Renderer, error) {
 	return envtemplate.New(envtemplate.Config{
 		Source:        source,
-		Origins:       v.lookout != nil,
+		Origins:       cfg.Word == config.Render,
 		Variables:     w.variables,
 		From:          w.from,
 		Files:         w.files,
 		Templates:     w.templates,
 		EnvTemplates:  w.envTemplates,
 		Env:           env,
-		IgnoreMissing: v.cfg.Secrets.IgnoreMissing,
-		Patient:       v.cfg.Secrets.ExitOnRetryFailure == config.No,
-		Lenient:       v.cfg.Check.Lenient,
-		RunCommand:    v.runCommand(env),
-		Transit:       envtemplate.Transit{Mount: v.cfg.Secrets.TransitMount, Key: v.cfg.Secrets.TransitKey},
+		IgnoreMissing: cfg.Secrets.IgnoreMissing,
+		Patient:       cfg.Secrets.ExitOnRetryFailure == config.No,
+		Lenient:       cfg.Check.Lenient,
+		RunCommand:    runCommand(cfg, env),
+		Transit:       envtemplate.Transit{Mount: cfg.Secrets.TransitMount, Key: cfg.Secrets.TransitKey},
 		Delivery:      files,
-		Logger:        v.log,
+		Logger:        log,
 	})
 }

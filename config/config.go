@@ -12,6 +12,7 @@ type Config struct {
 	Word  Word     // envexec's own command; Run when there is none
 	Words []string // operands of the command word
 
+	WorkDir string   // where relative paths begin: the directory at the start
 	Files   []string // the --config paths as given, in order
 	Vault   Vault
 	Login   Login
@@ -41,6 +42,8 @@ type Config struct {
 	Settings []Setting // every effective value with its origin; only for check and --explain
 	Warnings []Problem // doubts that do not stop us; all of them under --lenient
 
+	args     []string // what was parsed, for Again
+	env      environ.Environ
 	autoAuth bool     // an auto_auth stanza was read
 	asFile   []string // --as-file
 	// exec.restart_on_secret_changes and exec.restart_stop_signal, which give way to the

@@ -19,7 +19,7 @@ import (
 func (r *report) expand(paths []string) []string {
 	var files []string
 	for _, p := range paths {
-		info, err := os.Stat(p)
+		info, err := os.Stat(r.at(p))
 		if err != nil {
 			r.fail(Position{File: p}, "", reason(err), "")
 			continue
@@ -28,7 +28,7 @@ func (r *report) expand(paths []string) []string {
 			files = append(files, p)
 			continue
 		}
-		entries, err := os.ReadDir(p) // sorted by name
+		entries, err := os.ReadDir(r.at(p)) // sorted by name
 		if err != nil {
 			r.fail(Position{File: p}, "", reason(err), "")
 			continue
@@ -63,7 +63,7 @@ func newDecoder(env environ.Environ) *decoder {
 // readFiles decodes every file into c, later ones over earlier ones.
 func (d *decoder) readFiles(c *Config, files []string) {
 	for _, file := range files {
-		src, err := readAll(file)
+		src, err := d.readAll(file)
 		if err != nil {
 			d.fail(Position{File: file}, "", reason(err), "")
 			continue
@@ -77,9 +77,17 @@ func (d *decoder) readFiles(c *Config, files []string) {
 	}
 }
 
+// at is where a file is that is named relative to the directory at the start.
+func (r *report) at(file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(r.dir, file)
+}
+
 // readAll reads one byte more than a configuration may have, whatever file is.
-func readAll(file string) ([]byte, error) {
-	f, err := os.Open(file)
+func (r *report) readAll(file string) ([]byte, error) {
+	f, err := os.Open(r.at(file))
 	if err != nil {
 		return nil, err
 	}

@@ -133,6 +133,7 @@ func describe(c *Config, err error) string {
 		return "usage: " + err.Error() + "\n"
 	}
 	warnings := c.Warnings
+	c.WorkDir = ""
 	c.Word, c.Files, c.Settings, c.Warnings, c.Environment.Strip, c.Environment.Inherited = "", nil, nil, nil, nil, environ.Environ{}
 	if len(c.Words) == 0 {
 		c.Words = nil

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"os"
 	"slices"
 
 	"github.com/envexec/envexec/environ"
@@ -9,11 +10,13 @@ import (
 // Parse reads args (without our own name), the environment and the configuration
 // files they name. Errors are *UsageError or *Error.
 func Parse(args []string, env environ.Environ) (*Config, error) {
-	return parseFor(args, env, onWindows)
+	dir, _ := os.Getwd() // if it is gone, relative paths fail where they are used
+	return parseFor(dir, args, env, onWindows)
 }
 
-func parseFor(args []string, env environ.Environ, windows bool) (*Config, error) {
+func parseFor(dir string, args []string, env environ.Environ, windows bool) (*Config, error) {
 	c, l := defaults(), &loginFlags{}
+	c.WorkDir, c.args, c.env = dir, args, env
 	opts := options(c, l)
 	line, err := parseArgs(args, opts)
 	if err != nil {
@@ -32,6 +35,7 @@ func parseFor(args []string, env environ.Environ, windows bool) (*Config, error)
 	}
 
 	d := newDecoder(env)
+	d.dir = dir
 	at := layers{report: &d.report, origins: d.origins, env: env}
 	d.lenient = at.lenient(line)
 	at.readEnvFiles(line, opts, c)
@@ -95,7 +99,7 @@ func (l *layers) readEnvFiles(line commandLine, opts []option, c *Config) {
 }
 
 func (l *layers) mergeEnvFile(env environ.Environ, file string) environ.Environ {
-	src, err := readAll(file)
+	src, err := l.report.readAll(file)
 	if err != nil {
 		l.report.fail(Position{File: file}, "", reason(err), "")
 		return env

@@ -10,6 +10,7 @@ import (
 // not read ours. It is an error here, a warning under --lenient.
 type report struct {
 	lenient  bool
+	dir      string // where relative paths begin
 	problems []Problem
 	warnings []Problem
 }

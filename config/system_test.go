@@ -40,7 +40,7 @@ func TestWindowsRefusesWhatItLacks(t *testing.T) {
 				args = append(args, "--config", file)
 			}
 			args = append(args, "--", "app")
-			_, err := parseFor(args, environ.Environ{}, true)
+			_, err := parseFor("", args, environ.Environ{}, true)
 			if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), file, "F"), tc.want) {
 				t.Errorf("%v\nwant %s", err, tc.want)
 			}
@@ -59,7 +59,7 @@ func TestWindowsTakesWhatItHas(t *testing.T) {
 		"--restart on-failure --restart-prevent 3,4 -- app",
 		"--ready tcp:127.0.0.1:80 -- app",
 	} {
-		if _, err := parseFor(strings.Fields(args), environ.Environ{}, true); err != nil {
+		if _, err := parseFor("", strings.Fields(args), environ.Environ{}, true); err != nil {
 			t.Errorf("%s: %v", args, err)
 		}
 	}

@@ -235,6 +235,23 @@ func origins(units []*unit) map[string][]Origin {
 	return all
 }
 
+// ChangedSince names the variables and files in which g differs from before, be it only a
+// file's mode or owner.
+func (g Generation) ChangedSince(before Generation) []string {
+	names := changedNames(&before, g)
+	for _, f := range g.Files {
+		i := slices.IndexFunc(before.Files, func(b RenderedFile) bool { return b.Path == f.Path })
+		if i < 0 {
+			continue
+		}
+		if b := before.Files[i]; b.Mode != f.Mode || b.User != f.User || b.Group != f.Group {
+			names = append(names, f.Path)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // changedNames compares two Generations; before may be nil.
 func changedNames(before *Generation, after Generation) []string {
 	if before == nil {

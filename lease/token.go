@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/envexec/envexec/secret"
 )
@@ -69,6 +70,15 @@ func (s *Store) Refresh(keys ...secret.Key) {
 		}
 	}
 	s.rearm()
+}
+
+// SetIntervals changes how often static secrets are read again and when in its life a
+// lease is replaced, as Config.StaticInterval and Config.RenewalThreshold, from the next
+// answer of each secret on.
+func (s *Store) SetIntervals(static time.Duration, threshold float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plan.static, s.plan.threshold = static, threshold
 }
 
 // RefreshAll reads all secrets that have no lease again and returns once each has

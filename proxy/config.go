@@ -95,6 +95,7 @@ type Listener struct {
 	Network string       // tcp or unix; "" = tcp
 	Address string       // host:port, or a path (unix); "" = 127.0.0.1:8200
 	Socket  net.Listener // already open: Network and Address only name it
+	Remove  func()       // takes the open unix socket's file away at the end; nil = it stays
 
 	Role          Role
 	RequireHeader bool   // X-Vault-Request: true must be there, once

@@ -47,7 +47,7 @@ func (p *Proxy) Bind() error {
 		_ = d.socket.Close()
 		d.remove()
 	}
-	p.doors, p.tls = nil, nil
+	p.doors, p.tls, p.bound = nil, nil, nil
 	return errors.Join(errs...)
 }
 
@@ -72,6 +72,12 @@ func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 	var err error
 	switch {
 	case d.socket != nil:
+		if l.Remove != nil {
+			d.remove = l.Remove
+		}
+		if l.Network == "unix" && !strings.HasPrefix(l.Address, "@") {
+			err = dress(l.Address, l)
+		}
 	case l.Network == "unix":
 		d.socket, d.remove, err = listenUnix(l)
 	default:
@@ -84,6 +90,8 @@ func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
+	own := &bound{network: l.Network, address: l.Address, socket: d.socket, remove: d.remove}
+	d.remove = own.end
 	if l.Network == "unix" && len(l.AllowUsers) > 0 {
 		ids, err := userIDs(l.AllowUsers)
 		if err != nil {
@@ -93,6 +101,7 @@ func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 		}
 		d.socket = &peerListener{Listener: d.socket, allowed: ids, log: p.log}
 	}
+	p.bound = append(p.bound, own)
 	d.socket = &stallListener{d.socket, l.StallTimeout}
 	if l.MaxConnections > 0 {
 		d.socket = &crowdListener{Listener: d.socket, places: make(chan struct{}, l.MaxConnections)}

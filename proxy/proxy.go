@@ -31,6 +31,7 @@ type Proxy struct {
 
 	mu    sync.Mutex
 	doors []*door // bound listeners
+	bound []*bound
 	tls   []*certificates
 }
 

@@ -11,10 +11,11 @@ import (
 func (s *Supervisor) hook(a action) {
 	r := s.running[a.child]
 	env := append(s.environment(s.gens[a.generation], r), "ENVEXEC_PID="+strconv.Itoa(r.pid), "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
+	still := s.still()
 	s.wg.Go(func() {
 		var errs []error
 		for _, argv := range a.hooks {
-			errs = append(errs, s.runHook(s.besides(&running{env: env}, argv)))
+			errs = append(errs, still.runHook(still.besides(&running{env: env}, argv)))
 		}
 		s.post(news{event: event{kind: evHooked, generation: a.generation, err: errors.Join(errs...)}})
 	})

@@ -26,6 +26,7 @@ type manager struct {
 type reload struct {
 	refreshed bool // its secrets have arrived
 	done      chan struct{}
+	quiet     chan time.Duration // one slot: Config.Quiet as it was then
 }
 
 // How often a slow start is excused, and for how long each time.
@@ -143,8 +144,9 @@ func stamp() string { return fmt.Sprintf("MONOTONIC_USEC=%d", systemd.Monotonic(
 // returns once all secrets have been read again and handed over, waits until what
 // came of it is in use, and tells the manager. It blocks; the error is refresh's.
 func (s *Supervisor) Reload(ctx context.Context, refresh func(context.Context) error) error {
-	r := &reload{done: make(chan struct{})}
+	r := &reload{done: make(chan struct{}), quiet: make(chan time.Duration, 1)}
 	s.post(news{call: func() {
+		r.quiet <- s.cfg.Quiet
 		s.mgr.reloads = append(s.mgr.reloads, r)
 		if s.mgr.ready {
 			s.tell(nil, "RELOADING=1", stamp())
@@ -153,7 +155,11 @@ func (s *Supervisor) Reload(ctx context.Context, refresh func(context.Context) e
 	err := refresh(ctx)
 	if err == nil {
 		// What was handed over is on its way here.
-		pause(ctx, min(s.cfg.Quiet, reloadPause)+reloadPause/10)
+		select {
+		case quiet := <-r.quiet:
+			pause(ctx, min(quiet, reloadPause)+reloadPause/10)
+		case <-s.quit:
+		}
 	}
 	s.post(news{call: func() { r.refreshed = true; s.endReloads() }})
 	select {

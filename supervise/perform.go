@@ -108,8 +108,9 @@ func (s *Supervisor) launch(ctx context.Context, a action) {
 	r := &running{child: a.child, generation: a.generation}
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.running[a.child] = r
+	still := s.still()
 	s.wg.Go(func() {
-		proc, err := s.start(r, g, a.write)
+		proc, err := still.start(r, g, a.write)
 		if err != nil {
 			var transient transientError
 			s.post(news{event: event{kind: evSpawnFailed, child: a.child, err: err, transient: errors.As(err, &transient)}})
@@ -272,8 +273,9 @@ func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 		grace = 0 // it had its time
 	}
 	ctx = context.WithoutCancel(ctx)
+	leave := s.cfg.Leftovers
 	s.wg.Go(func() {
-		if !s.cfg.Leftovers {
+		if !leave {
 			r.proc.clean(ctx, grace, orphans)
 		}
 		s.post(news{event: event{kind: evGone, child: r.child}})

@@ -14,6 +14,7 @@ import (
 // watchReady waits for the program's proof of readiness; evReady follows. The
 // proof by notify comes another way.
 func (s *Supervisor) watchReady(r *running) {
+	still := s.still()
 	switch s.cfg.Ready.Kind {
 	case ReadyFD:
 		pipe := r.readyPipe
@@ -23,10 +24,10 @@ func (s *Supervisor) watchReady(r *running) {
 			}
 		})
 	case ReadyExec, ReadyTCP, ReadyHTTP:
-		s.wg.Go(func() { s.probe(r) })
+		s.wg.Go(func() { still.probe(r) })
 	case ReadyDelay:
 		s.wg.Go(func() {
-			if pause(r.ctx, s.cfg.Ready.Delay) {
+			if pause(r.ctx, still.cfg.Ready.Delay) {
 				s.proved(r)
 			}
 		})

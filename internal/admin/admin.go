@@ -12,8 +12,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -22,6 +24,8 @@ import (
 type Config struct {
 	// Dir is the runtime directory where there are no abstract sockets; it must exist.
 	Dir string
+	// Path is a socket file instead, mode 0600; "" = as the system has it.
+	Path string
 	// Status returns what `envexec status` shows; called from several goroutines.
 	Status func() any
 	// Reload reads the configuration anew and returns when that has worked or failed; nil = not possible.
@@ -43,7 +47,11 @@ const reloadPatience = time.Minute
 
 // New opens the socket of this process. The caller runs Run, which closes it.
 func New(cfg Config) (*Server, error) {
-	ln, err := listen(cfg.Dir)
+	open := func() (net.Listener, error) { return listen(cfg.Dir) }
+	if cfg.Path != "" {
+		open = func() (net.Listener, error) { return listenAt(cfg.Path) }
+	}
+	ln, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("open status socket: %w", err)
 	}
@@ -108,11 +116,67 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) {
 // ErrNone: no envexec of this user is running here.
 var ErrNone = errors.New("no running envexec found")
 
-// Call asks the envexec with that pid (0 = the only one that runs here) and
-// returns its answer. Errors wrap ErrNone when there is nobody to ask.
-func Call(ctx context.Context, dir string, pid int, verb string) (json.RawMessage, error) {
+// listenAt opens a socket file, in place of one that nobody answers on any more.
+func listenAt(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%s: another process answers there", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
+		_ = os.Remove(path)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// Target says which envexec is asked.
+type Target struct {
+	Dir  string // as in Config
+	Path string // as in Config; it goes before PID
+	PID  int    // 0 = the only one that runs here
+}
+
+// Call asks an envexec and returns its answer. Errors wrap ErrNone when there is nobody to ask.
+func Call(ctx context.Context, to Target, verb string) (json.RawMessage, error) {
+	conn, err := to.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(reloadPatience + patience))
+	if _, err := fmt.Fprintln(conn, verb); err != nil {
+		return nil, fmt.Errorf("ask the running envexec: %w", err)
+	}
+	var in struct {
+		Error  string          `json:"error"`
+		Result json.RawMessage `json:"result"`
+	}
+	if err := json.NewDecoder(conn).Decode(&in); err != nil {
+		return nil, fmt.Errorf("read the answer of the running envexec (another user's?): %w", err)
+	}
+	if in.Error != "" {
+		return nil, errors.New(in.Error)
+	}
+	return in.Result, nil
+}
+
+func (to Target) dial(ctx context.Context) (net.Conn, error) {
+	if to.Path != "" {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", to.Path)
+		if err != nil {
+			return nil, fmt.Errorf("%w at %s: %w", ErrNone, to.Path, err)
+		}
+		return conn, nil
+	}
+	pid := to.PID
 	if pid == 0 {
-		pids, err := running(dir)
+		pids, err := running(to.Dir)
 		if err != nil {
 			return nil, err
 		}
@@ -125,24 +189,9 @@ func Call(ctx context.Context, dir string, pid int, verb string) (json.RawMessag
 			return nil, fmt.Errorf("several envexec run here: choose one of the process ids %v with --pid", pids)
 		}
 	}
-	conn, err := dial(ctx, dir, pid)
+	conn, err := dial(ctx, to.Dir, pid)
 	if err != nil {
 		return nil, fmt.Errorf("%w with process id %d: %w", ErrNone, pid, err)
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(reloadPatience + patience))
-	if _, err := fmt.Fprintln(conn, verb); err != nil {
-		return nil, fmt.Errorf("ask process %d: %w", pid, err)
-	}
-	var in struct {
-		Error  string          `json:"error"`
-		Result json.RawMessage `json:"result"`
-	}
-	if err := json.NewDecoder(conn).Decode(&in); err != nil {
-		return nil, fmt.Errorf("read the answer of process %d (another user's?): %w", pid, err)
-	}
-	if in.Error != "" {
-		return nil, errors.New(in.Error)
-	}
-	return in.Result, nil
+	return conn, nil
 }
