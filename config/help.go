@@ -13,7 +13,7 @@ func HelpText(word Word) string {
   envexec [flags] -- PROGRAM [ARGS]
   envexec COMMAND [flags]
 
-Commands: check, render, proxy, status, version
+Commands: check, render, proxy, status, reload, version
 
 `)
 	group := ""

@@ -266,7 +266,7 @@ func generalOptions(c *Config) []option {
 		{name: "admin", group: g, arg: "auto|off|PATH", to: &c.Admin, usage: "status socket (default auto)"},
 		{name: "pid-file", group: g, arg: "FILE", to: &c.PIDFile, usage: "write our process id there"},
 		{name: "exit-after-auth", group: g, to: &c.Start.ExitAfterAuth, usage: "end once the token and files are written"},
-		{name: "reload-signal", hidden: true, group: g, arg: "SIGNAL", to: &c.Start.ReloadSignal, usage: "read the configuration anew on this signal", check: func(t string) error { return checkSignal(&c.Start.ReloadSignal, t) }},
+		{name: "reload-signal", group: g, arg: "SIGNAL", to: &c.Start.ReloadSignal, usage: "read the configuration anew on this signal", check: func(t string) error { return checkSignal(&c.Start.ReloadSignal, t) }},
 		{name: "lenient", group: g, to: &k.Lenient, usage: "doubts about the configuration are warnings"},
 		{name: "offline", group: g, to: &k.Offline, usage: "check: ask no server, open nothing else"},
 		{name: "explain", group: g, to: &k.Explain, usage: "check: every value and where it comes from"},
