@@ -31,6 +31,11 @@ func (j *job) watch() supervise.Trace {
 			j.state.change(func(s *state) { s.pid, s.generation, s.ready = pid, generation, true })
 			j.manager.tellReady()
 		},
+		Rotated: func(generation uint64, _ supervise.Policy, err error) {
+			if err == nil {
+				j.state.change(func(s *state) { s.generation = generation })
+			}
+		},
 		Exited: func(pid int, _ uint64, _ supervise.Status) {
 			j.state.change(func(s *state) {
 				if s.pid == pid {

@@ -39,8 +39,17 @@ func TestRenewsThenReplacesBeforeTheMaximum(t *testing.T) {
 		if n := vault.count("revoke-self"); n != 0 {
 			t.Errorf("revoked %d times before Retire", n)
 		}
+		if left, ends := s.EndsIn(1); !ends || left > time.Second || left == 0 {
+			t.Errorf("the first token lives for %v (%v), want a moment", left, ends)
+		}
+		if left, ends := s.EndsIn(2); !ends || left < 30*time.Minute {
+			t.Errorf("the second token lives for %v (%v)", left, ends)
+		}
 		s.Retire(2)
 		synctest.Wait()
+		if left, ends := s.EndsIn(1); !ends || left != 0 {
+			t.Errorf("after it was given up the first token lives for %v (%v)", left, ends)
+		}
 		if n := vault.count("revoke-self one"); n != 1 {
 			t.Errorf("revoked the old token %d times after Retire, want 1", n)
 		}
@@ -63,6 +72,9 @@ func TestInvalidLogsInOnce(t *testing.T) {
 		s.Invalid(tok)
 		s.Invalid(tok)
 		synctest.Wait()
+		if left, ends := s.EndsIn(1); !ends || left != 0 {
+			t.Errorf("a dead token lives for %v (%v)", left, ends)
+		}
 		s.Invalid(tok) // a late reporter: the new token is already there
 		synctest.Wait()
 		if m.count() != 2 {

@@ -71,6 +71,9 @@ func TestPKICertIsReusedOverRestarts(t *testing.T) {
 					t.Fatalf("issued anew: %v, want %v", issued, test.fresh)
 				}
 				if test.fresh {
+					if end := time.Now().Add(20 * time.Hour); g.NotAfter.IsZero() || g.NotAfter.After(end) || g.NotAfter.Before(end.Add(-time.Minute)) {
+						t.Errorf("its certificate is said to end at %v, want %v", g.NotAfter, end)
+					}
 					return
 				}
 				if f.asked(issue) != 0 {

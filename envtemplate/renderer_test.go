@@ -172,8 +172,8 @@ func TestLeasesAreNeverMixed(t *testing.T) {
 		lease("three", 2, map[string]any{"username": "u3", "password": "p3"})
 		g := next(t, r)
 		wantVars(t, g, map[string]string{"U": "u3", "P": "p3"})
-		if g.Epoch != 2 {
-			t.Errorf("epoch %d", g.Epoch)
+		if g.Epoch != 2 || !slices.Equal(g.Leases, []string{"three"}) || !g.NotAfter.IsZero() {
+			t.Errorf("epoch %d, leases %q, certificates until %v", g.Epoch, g.Leases, g.NotAfter)
 		}
 	})
 }

@@ -180,7 +180,7 @@ func (s *Supervisor) endReloads() {
 		return
 	}
 	m := &s.m
-	if m.state < stopping && (m.state != ready || m.due || !m.quietAt.IsZero() || m.asked.generation != 0) {
+	if m.state < stopping && (m.state != ready || m.due || !m.quietAt.IsZero() || m.asked.generation != 0 || m.hooking.generation != 0) {
 		return
 	}
 	kept := s.mgr.reloads[:0]
