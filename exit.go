@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/envexec/envexec/auth"
+	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/secret"
@@ -47,6 +48,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusNotRunnable, "deliver it as a file: --as-file or --file"
 	case errors.As(err, &problems), errors.As(err, &conflict):
 		return statusConfig, ""
+	case errors.As(err, &denied) && method.InvalidToken(denied):
+		return statusDenied, "the token has ended, was revoked, or belongs to another Vault"
 	case errors.As(err, &denied):
 		return statusDenied, "a denied login is not repeated: Vault locks a role out after five"
 	case errors.Is(err, secret.ErrForbidden):

@@ -64,6 +64,7 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 	case config.Render:
 		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:
+		restCollector(env)
 		return runJob(ctx, m, cfg, env, sigs, stderr)
 	case config.Service:
 		return runService(cfg.Service, env.List(), stdout)
@@ -178,19 +179,18 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 		return j.become(ctx)
 	}
 	s, program := newServices(ctx)
-	j.serveStatus(s)
-	s.start("refresh", j.refreshOnSignal)
-	s.start("reload", j.reloadOnSignal)
 	var (
 		status supervise.Status
 		err    error
 	)
 	switch {
 	case j.program == nil:
+		j.serveAside(s)
 		status, err = j.agent(s, program)
 	default:
 		gens := make(chan supervise.Generation, 1)
 		j.feed(s, gens)
+		j.serveAside(s) // the login is under way: nothing here is worth a moment of it
 		status, err = j.program.Run(program, gens)
 	}
 	// The cause first: a program ended because a service failed is that failure.
@@ -203,6 +203,13 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 	}
 	j.revoke(ctx)
 	return status, err
+}
+
+// serveAside starts what serves others than the program.
+func (j *job) serveAside(s *services) {
+	j.serveStatus(s)
+	s.start("refresh", j.refreshOnSignal)
+	s.start("reload", j.reloadOnSignal)
 }
 
 // revoke ends the tokens envexec logged in for, after everybody has stopped using them.

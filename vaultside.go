@@ -124,6 +124,7 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 	cfg := lease.Config{
 		Client:           v.client,
+		NoRedirects:      v.cfg.Vault.DisableRedirects,
 		StaticInterval:   v.cfg.Secrets.Refresh,
 		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
 		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
@@ -199,6 +200,8 @@ func newMethod(l config.Login, env environ.Environ, log *slog.Logger) (auth.Meth
 	settings := l.Settings
 	name := l.Method
 	switch {
+	case name == "" && env.Keep("VAULT_SECRET_ID*", "APPROLE_SECRET_ID*").Len() > 0:
+		return nil, errors.New("no way to log in to Vault: there is a secret id but no role id: set VAULT_ROLE_ID")
 	case name == "":
 		return nil, errors.New("no way to log in to Vault: set VAULT_TOKEN, or VAULT_ROLE_ID with VAULT_SECRET_ID, or use --auth or auto_auth")
 	case name == "token" && l.TokenFile != "":
@@ -387,7 +390,7 @@ func (v *vaultSide) login() string {
 // unreachable explains why nothing was rendered in time.
 func (v *vaultSide) unreachable(after time.Duration) error {
 	if v.session == nil {
-		return fmt.Errorf("%w within %s at %s", errUnreachable, after, v.client.Address())
+		return fmt.Errorf("%w within %s at %s", errUnreachable, after, v.cfg.Vault.Address)
 	}
 	cause := v.session.LastError()
 	for _, e := range v.store.Status() {
@@ -398,7 +401,7 @@ func (v *vaultSide) unreachable(after time.Duration) error {
 	if cause == nil {
 		cause = context.DeadlineExceeded
 	}
-	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.client.Address(), cause)
+	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.cfg.Vault.Address, cause)
 }
 
 func (v *vaultSide) config() *config.Config {

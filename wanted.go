@@ -2,8 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
@@ -34,6 +36,9 @@ func wantedSecrets(cfg *config.Config) (wanted, error) {
 		}
 	}
 	for _, v := range cfg.Secrets.Variables {
+		if slices.Contains(w.references, v.Name) {
+			err = errors.Join(err, fmt.Errorf("variable %s is a reference in the environment and named by the configuration too: keep one of them", v.Name))
+		}
 		w.variables = append(w.variables, variable(v))
 	}
 	for _, f := range cfg.Secrets.From {

@@ -18,7 +18,7 @@ func (l *loop) login() {
 	l.busy = true
 	l.begin(func(ctx context.Context) func(*loop) {
 		print := l.fingerprint(ctx) // before Login reads them: a change in between is seen as one
-		ctx, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout)
+		ctx, cancel := l.lingering(ctx)
 		defer cancel()
 		s, err := l.cfg.Method.Login(ctx, l.client)
 		changed := false
@@ -29,6 +29,20 @@ func (l *loop) login() {
 		return func(l *loop) { l.loginDone(print, changed, s, err) }
 	})
 }
+
+// lingering ends with RequestTimeout, or some time after the session does: a login
+// cut off may have made a token that nobody would know to revoke.
+func (l *loop) lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	own, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.cfg.RequestTimeout)
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(lastWord, cancel)
+		context.AfterFunc(own, func() { timer.Stop() })
+	})
+	return own, func() { stop(); cancel() }
+}
+
+// lastWord is how long a login may take once the session ends.
+const lastWord = time.Second
 
 // fingerprint is that of the credentials now; "" when there are none or the method does not tell.
 func (l *loop) fingerprint(ctx context.Context) string {
@@ -75,6 +89,11 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	l.mu.Lock()
 	l.lives, l.print = append(l.lives, o), print
 	l.mu.Unlock()
+	select { // the slot holds the newest
+	case <-l.fresh:
+	default:
+	}
+	l.fresh <- t
 	attrs := []any{"mount_path", l.cfg.MountPath, "epoch", t.Epoch, "accessor", t.Accessor, "policies", t.Policies, "ttl", t.TTL}
 	if resumed {
 		l.cfg.Logger.Info("using the token of the last start", attrs...)
@@ -84,11 +103,6 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	if l.cfg.Trace.OnLogin != nil {
 		l.cfg.Trace.OnLogin(t)
 	}
-	select { // the slot holds the newest
-	case <-l.fresh:
-	default:
-	}
-	l.fresh <- t
 }
 
 // same: a given token was looked up again. Nobody needs to hear of it.

@@ -43,9 +43,12 @@ type loop struct {
 
 func (l *loop) run() error {
 	l.want, l.kept = "start", l.recall()
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(clock.MaxSleep)
 	defer timer.Stop()
-	for {
+	for l.ctx.Err() == nil {
+		l.hear()
+		l.act()
+		timer.Reset(l.sleep())
 		select {
 		case <-l.ctx.Done():
 			return nil
@@ -59,10 +62,8 @@ func (l *loop) run() error {
 		if l.fatal != nil {
 			return l.fatal
 		}
-		l.hear()
-		l.act()
-		timer.Reset(l.sleep())
 	}
+	return nil
 }
 
 // begin runs a request beside the loop; apply is called by the loop with its result.

@@ -83,7 +83,10 @@ func checkAddress(to *string, text string) error {
 	}
 	u, err := url.Parse(text)
 	if err != nil {
-		return errors.New("is no URL") // url.Error repeats the text, which may hold a password
+		if strings.Contains(text, "@") { // a password, perhaps
+			return errors.New("is no URL")
+		}
+		return fmt.Errorf("%q is no URL: write https://… or unix://…", text)
 	}
 	switch {
 	case u.Scheme == "unix":

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 )
@@ -125,6 +126,7 @@ func parseFlags(args []string, opts []option, into map[string][]string) ([]strin
 		HideHelp:                  true,
 		HideHelpCommand:           true,
 		HideVersion:               true,
+		Compiled:                  time.Unix(0, 0), // else cli asks the file system for our own age
 		DisableSliceFlagSeparator: true,
 		Writer:                    io.Discard,
 		ErrWriter:                 io.Discard,

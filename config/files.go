@@ -33,10 +33,14 @@ func (r *report) expand(paths []string) []string {
 			r.fail(Position{File: p}, "", reason(err), "")
 			continue
 		}
+		before := len(files)
 		for _, e := range entries {
 			if name := e.Name(); !e.IsDir() && isConfigName(name) {
 				files = append(files, filepath.Join(p, name))
 			}
+		}
+		if len(files) == before { // a mount that is missing would start the program without its secrets
+			r.doubt(Position{File: p}, "", "the directory has no .hcl or .json file", "")
 		}
 	}
 	return files

@@ -16,9 +16,12 @@ import (
 
 // Config configures a Store. Zero values mean the default named in each comment.
 type Config struct {
-	// Client reaches Vault. It carries no token; the Store sends each request with
-	// the token it belongs to and turns the client's own retries off. Owned by the caller.
+	// Client says where Vault is and how it is reached: address, transport, headers,
+	// limits. The Store sends each request over its transport, with the token it belongs
+	// to, and repeats by its own rules. Owned by the caller.
 	Client *api.Client
+	// NoRedirects leaves a standby's redirection alone; the client does not tell.
+	NoRedirects bool
 
 	StaticInterval   time.Duration // between two reads of a secret without a lease; 5m
 	RenewalThreshold float64       // fraction of life after which what cannot be renewed is replaced; 0.9

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,35 +20,6 @@ import (
 
 // wire methods; LIST is Vault's own.
 const methodList = "LIST"
-
-// clients hands out one client per namespace: the api package fixes the namespace per client.
-type clients struct {
-	base *api.Client
-	mu   sync.Mutex
-	byNS map[string]*api.Client
-}
-
-// in returns the client for a request's namespace below the token's.
-func (c *clients) in(tok *secret.Token, relative string) *api.Client {
-	ns := tok.Namespace
-	if ns == "" {
-		ns = c.base.Namespace()
-	}
-	if relative = strings.Trim(relative, "/"); relative != "" {
-		ns = strings.TrimPrefix(strings.Trim(ns, "/")+"/"+relative, "/")
-	}
-	if ns == c.base.Namespace() {
-		return c.base
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if found, ok := c.byNS[ns]; ok {
-		return found
-	}
-	made := c.base.WithNamespace(ns)
-	c.byNS[ns] = made
-	return made
-}
 
 // send makes one HTTP request of req at path and reads the answer. Every error is a *failure.
 func (s *Store) send(ctx context.Context, tok *secret.Token, req secret.Request, path string) (*answer, error) {
@@ -63,36 +33,41 @@ func (s *Store) send(ctx context.Context, tok *secret.Token, req secret.Request,
 
 // exchange sends and classifies. req names the request in errors.
 func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Request, method, path string, body any) (a *answer, err error) {
-	client := s.clients.in(tok, req.Namespace)
-	r := client.NewRequest(method, "/v1/"+strings.Trim(path, "/"))
-	r.ClientToken, r.WrapTTL = tok.ID.Reveal(), ""
-	r.Params = params(req)
+	c := outgoing{
+		method: method, path: strings.Trim(path, "/"), token: tok.ID.Reveal(),
+		namespace: s.road.namespace(tok.Namespace, req.Namespace), query: params(req),
+	}
 	if method == http.MethodPut {
-		if err := r.SetJSONBody(body); err != nil {
+		if c.body, err = json.Marshal(body); err != nil {
 			return nil, &failure{kind: refused, err: &AnswerError{Request: req.String(), Detail: "body cannot be written as JSON"}}
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
 	var sent atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GetConn:      func(string) { sent.Store(false) }, // a redirect: what was sent before did nothing
-		WroteHeaders: func() { sent.Store(true) },
-	})
+	if req.Op == secret.Write { // only there it matters whether Vault may have seen it
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			GetConn:      func(string) { sent.Store(false) }, // a redirect: what was sent before did nothing
+			WroteHeaders: func() { sent.Store(true) },
+		})
+	}
 
 	start, status := s.now(), 0
 	defer func() { s.cfg.Trace.request(req, status, s.now()-start, err) }()
-	resp, err := client.RawRequestWithContext(ctx, r) //nolint:staticcheck // the only road that keeps status and headers
-	if resp != nil && resp.Body != nil {
-		defer resp.Body.Close()
-		status = resp.StatusCode
-	}
+	raw, err := s.road.send(ctx, c)
 	if err != nil {
-		return nil, s.refusal(tok, req, resp, err, sent.Load())
+		return nil, s.refusal(tok, req, nil, err, sent.Load())
 	}
-	if status >= http.StatusMultipleChoices { // the client follows one redirect
+	defer raw.Body.Close()
+	raw.Body = http.MaxBytesReader(nil, raw.Body, maxAnswer)
+	status = raw.StatusCode
+	resp := &api.Response{Response: raw}
+	if status >= http.StatusMultipleChoices && status < http.StatusBadRequest {
 		said := &AnswerError{Request: req.String(), Status: status, Detail: "redirected to another server again"}
 		return nil, &failure{kind: transient, err: said}
+	}
+	if err := resp.Error(); err != nil {
+		return nil, s.refusal(tok, req, resp, err, true)
 	}
 	a, err = readAnswer(resp.Header, resp.Body)
 	switch {
@@ -126,8 +101,19 @@ func (s *Store) refusal(tok *secret.Token, req secret.Request, resp *api.Respons
 	return f
 }
 
+// patience bounds one request.
+func (s *Store) patience() time.Duration {
+	if s.road.timeout > 0 {
+		return min(s.cfg.RequestTimeout, s.road.timeout)
+	}
+	return s.cfg.RequestTimeout
+}
+
 // params builds the query of req.
 func params(req secret.Request) url.Values {
+	if len(req.Query) == 0 && req.Version == 0 {
+		return nil
+	}
 	p := make(url.Values, len(req.Query)+1)
 	for k, v := range req.Query {
 		p[k] = v

@@ -72,7 +72,8 @@ const grumbleEvery = 5 * time.Second
 
 // grumbling returns what to say about a failure. s.mu is held.
 func (s *Store) grumbling(e *entry, why *failure, wait time.Duration, first bool) func() {
-	now, hidden, loud := s.now(), 0, first && why.kind == refused
+	// A refusal before there was a value is its reader's to tell.
+	now, hidden, loud := s.now(), 0, first && why.kind == refused && e.value != nil
 	if why.kind != refused {
 		if loud = now >= s.quiet.until; loud {
 			hidden, s.quiet = s.quiet.suppressed, grumble{until: now + grumbleEvery}

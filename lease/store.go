@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/vault/api"
-
 	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/internal/due"
 	"github.com/envexec/envexec/secret"
@@ -17,13 +15,13 @@ import (
 // Store keeps every secret somebody asked for. Create it with New, feed it
 // tokens with WriteToken, read through Watchers, and Run it.
 type Store struct {
-	cfg     Config
-	log     *slog.Logger
-	now     func() time.Duration
-	clients clients
-	mounts  *mounts
-	plan    scheduler
-	pause   due.Backoff
+	cfg    Config
+	log    *slog.Logger
+	now    func() time.Duration
+	road   road
+	mounts *mounts
+	plan   scheduler
+	pause  due.Backoff
 
 	kick    chan struct{} // something became due earlier than the scheduler thinks
 	done    chan struct{} // closed when Run ends
@@ -44,17 +42,20 @@ type Store struct {
 	readers []*Watcher
 }
 
-// New checks cfg. The client's own retries are turned off.
+// New checks cfg.
 func New(cfg Config) (*Store, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	cfg.Client.SetMaxRetries(0)
+	road, err := newRoad(cfg.Client, !cfg.NoRedirects)
+	if err != nil {
+		return nil, err
+	}
 	return &Store{
 		cfg: cfg, log: cfg.Logger, now: cfg.clock,
-		clients: clients{base: cfg.Client, byNS: map[string]*api.Client{}},
-		mounts:  newMounts(),
+		road:   road,
+		mounts: newMounts(),
 		plan: scheduler{
 			static: cfg.StaticInterval, floor: cfg.MinInterval, threshold: cfg.RenewalThreshold,
 			certMin: cfg.CertMinRemaining, random: cfg.random,
