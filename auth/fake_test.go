@@ -135,23 +135,15 @@ func (f *fakeSink) tokens() (ids string) {
 // start runs a session in the bubble; stop ends it and returns Run's error.
 func start(t *testing.T, vault *fakeVault, m *fakeMethod, edit func(*Config)) (s *Session, stop func() error) {
 	t.Helper()
-	cfg := api.DefaultConfig()
-	cfg.Address = "http://vault.test"
-	cfg.HttpClient = &http.Client{Transport: vault}
-	client, err := api.NewClient(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client.SetMaxRetries(0)
 	began := time.Now()
 	c := Config{
-		Client: client, Method: m, MountPath: "auth/fake", Revoke: true, Logger: slog.New(slog.DiscardHandler),
+		Client: fakeClient(t, vault), Method: m, MountPath: "auth/fake", Revoke: true, Logger: slog.New(slog.DiscardHandler),
 		now: func() time.Duration { return time.Since(began) + time.Hour }, random: func() float64 { return 0.5 },
 	}
 	if edit != nil {
 		edit(&c)
 	}
-	s, err = New(c)
+	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,3 +152,22 @@ func start(t *testing.T, vault *fakeVault, m *fakeMethod, edit func(*Config)) (s
 	go func() { done <- s.Run(ctx) }()
 	return s, func() error { cancel(); return <-done }
 }
+
+// fakeClient reaches vault alone.
+func fakeClient(t *testing.T, vault *fakeVault) *api.Client {
+	t.Helper()
+	cfg := api.DefaultConfig()
+	cfg.Address = "http://vault.test"
+	cfg.HttpClient = &http.Client{Transport: vault}
+	client, err := api.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.SetMaxRetries(0)
+	return client
+}
+
+// loggedIn is a sink that only says so.
+type loggedIn func()
+
+func (f loggedIn) WriteToken(context.Context, secret.Token) error { f(); return nil }

@@ -388,8 +388,3 @@ func cancelledLogin(t *testing.T, v *vaulttest.Server) {
 		t.Errorf("%d tokens left behind", after-before)
 	}
 }
-
-// sinkFunc is a sink that only counts.
-type sinkFunc func()
-
-func (f sinkFunc) WriteToken(context.Context, secret.Token) error { f(); return nil }

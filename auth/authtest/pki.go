@@ -22,7 +22,7 @@ var Key = sync.OnceValue(func() *rsa.PrivateKey {
 })
 
 // Certificate returns a self-signed certificate for key, and the key, both in PEM.
-func Certificate(t *testing.T, key *rsa.PrivateKey, subject pkix.Name) (cert, private string) {
+func Certificate(t testing.TB, key *rsa.PrivateKey, subject pkix.Name) (cert, private string) {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {

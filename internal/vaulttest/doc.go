@@ -1,5 +1,5 @@
 // Package vaulttest starts the real servers that tests, the demo and the
-// benchmarks run against: Vault and PostgreSQL, each private, on loopback, in a
+// benchmarks run against: Vault, PostgreSQL, slapd and a Kerberos KDC, each private, on loopback, in a
 // temporary directory, gone at the end of the test.
 //
 // Nothing here imitates Vault. Where its binary is absent the test is skipped,

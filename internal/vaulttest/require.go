@@ -25,6 +25,8 @@ const (
 	PartPostgresPlugin = "vault-postgres"
 	PartEvents         = "vault115"
 	PartLoginPlugins   = "vault-auth"
+	PartLDAP           = "slapd"
+	PartKerberos       = "krb5-kdc"
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails

@@ -9,13 +9,14 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 	"github.com/jcmturner/gokrb5/v8/client"
 	"github.com/jcmturner/gokrb5/v8/config"
 	"github.com/jcmturner/gokrb5/v8/keytab"
+	"github.com/jcmturner/gokrb5/v8/krberror"
 	"github.com/jcmturner/gokrb5/v8/spnego"
 
 	"github.com/envexec/envexec/auth/method"
@@ -66,17 +67,27 @@ func New(c Config) (*Method, error) {
 // Method is an api.AuthMethod and a method.Credentials.
 type Method struct{ cfg Config }
 
-// Login implements api.AuthMethod. The KDC's answers are waited for up to the
-// library's own few seconds, whatever ctx says.
+// Login implements api.AuthMethod. The library does not let go of a KDC before its own
+// few seconds are over; a login that was cancelled does not wait for that.
 func (m *Method) Login(ctx context.Context, c *api.Client) (*api.Secret, error) {
-	header, err := m.negotiate()
-	if err != nil {
-		return nil, err
+	type ticket struct {
+		header string
+		err    error
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	got := make(chan ticket, 1)
+	go func() {
+		header, err := m.negotiate()
+		got <- ticket{header, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case t := <-got:
+		if t.err != nil {
+			return nil, t.err
+		}
+		return method.Login(ctx, c, m.cfg.MountPath+"/login", map[string]any{}, http.Header{"Authorization": {t.header}})
 	}
-	return method.Login(ctx, c, m.cfg.MountPath+"/login", map[string]any{}, http.Header{"Authorization": {header}})
 }
 
 func (m *Method) negotiate() (string, error) {
@@ -92,17 +103,30 @@ func (m *Method) negotiate() (string, error) {
 	defer cl.Destroy() // ends its renewal goroutine
 	s := spnego.SPNEGOClient(cl, m.cfg.Service)
 	if err := s.AcquireCred(); err != nil {
-		return "", fmt.Errorf("get a kerberos ticket for %q: %w", m.cfg.Username+"@"+m.cfg.Realm, err)
+		return "", failed("kerberos ticket for "+m.cfg.Username+"@"+m.cfg.Realm, err)
 	}
 	token, err := s.InitSecContext()
 	if err != nil {
-		return "", fmt.Errorf("get a kerberos ticket for service %q: %w", m.cfg.Service, err)
+		return "", failed("kerberos ticket for service "+m.cfg.Service, err)
 	}
 	b, err := token.Marshal()
 	if err != nil {
 		return "", errors.New("make the kerberos login header")
 	}
 	return "Negotiate " + base64.StdEncoding.EncodeToString(b), nil
+}
+
+// failed tells a KDC's refusal, which may lock the account when it is repeated, from
+// one that is away, busy, or of another mind about the time. The library tells them
+// in its text only.
+func failed(what string, err error) error {
+	text := err.Error()
+	for _, heals := range []string{krberror.NetworkingError, "KDC_ERR_SVC_UNAVAILABLE", "KRB_AP_ERR_SKEW", "communication"} {
+		if strings.Contains(text, heals) {
+			return fmt.Errorf("get a %s: %w", what, err)
+		}
+	}
+	return &method.CredentialError{What: what, Err: err}
 }
 
 // Fingerprint implements method.Credentials.
