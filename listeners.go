@@ -34,6 +34,7 @@ func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.P
 		},
 		Logger: v.log,
 	}
+	v.shelveAnswers(cfg.Cache)
 	if c.APIProxy.PrependConfiguredNamespace {
 		cfg.PrependNamespace = c.Vault.Namespace
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/lease"
 	"github.com/envexec/envexec/lease/sealed"
+	"github.com/envexec/envexec/proxy"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -28,6 +29,7 @@ const sealedName = "envexec.sealed"
 const (
 	sealedSecrets = "secrets" // what the store read for the program
 	sealedLogin   = "login"   // the session's token
+	sealedAnswers = "answers" // what the listeners cached
 )
 
 // openSealed opens the sealed cache, nil when none is configured. The caller closes
@@ -118,6 +120,13 @@ func (v *vaultSide) shelve(cfg *lease.Config) {
 	cfg.FallbackAfter = max(p.Fallback, time.Nanosecond)
 }
 
+// shelveAnswers gives the listeners' cache its share of the sealed cache.
+func (v *vaultSide) shelveAnswers(cfg *proxy.Cache) {
+	if v.sealed != nil && cfg != nil {
+		cfg.Persist, cfg.PersistMaxAge = v.sealed.Part(sealedAnswers), v.cfg.Cache.Persist.MaxAge
+	}
+}
+
 // keepLogin gives the session its share of the sealed cache. A login that cannot be
 // repeated outlives the program's end, so that a restart has one.
 func (v *vaultSide) keepLogin(cfg *auth.Config) {
@@ -161,6 +170,9 @@ func (v *vaultSide) closeSealed(revoked bool) {
 	var err error
 	if revoked && v.store != nil {
 		err = v.store.Revoked()
+	}
+	if revoked && v.proxy != nil {
+		err = errors.Join(err, v.proxy.Revoked())
 	}
 	if err := errors.Join(err, v.sealed.Close()); err != nil {
 		v.log.Warn("sealed cache", "error", err)

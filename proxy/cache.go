@@ -25,6 +25,9 @@ type Cache struct {
 	Pessimistic   bool          // and no longer, also while Vault does not answer
 
 	MaxBytes int64 // 64 MiB
+
+	Persist       shared.Persist // where entries outlive a restart; nil = memory only
+	PersistMaxAge time.Duration  // older ones are not used; 24h
 }
 
 func (p *Proxy) newCache() (*shared.Cache, error) {
@@ -38,6 +41,7 @@ func (p *Proxy) newCache() (*shared.Cache, error) {
 		Do:     p.do, Leases: !c.NoLeases, Static: c.StaticSecrets, ShareLogins: c.ShareLogins,
 		MaxAge: c.MaxAge, MaxAgeEvents: c.MaxAgeEvents, MaxAgeOffline: c.MaxAgeOffline,
 		TicketLife: c.TicketLife, Pessimistic: c.Pessimistic, MaxBytes: c.MaxBytes, Logger: p.log,
+		Persist: c.Persist, PersistMaxAge: c.PersistMaxAge,
 	})
 }
 
@@ -159,6 +163,19 @@ func (p *Proxy) stale(w http.ResponseWriter, c *call) bool {
 		c.flight.Write(w, a)
 	}
 	return a != nil
+}
+
+// Revoked tells that the session's tokens were revoked after Run ended: what hangs on
+// them must not be used by a later start.
+func (p *Proxy) Revoked() error {
+	if p.cache == nil {
+		return nil
+	}
+	var tokens []string
+	for _, t := range p.session.all() {
+		tokens = append(tokens, t.ID.Reveal())
+	}
+	return p.cache.Revoked(tokens...)
 }
 
 // Epoch is the oldest login a kept lease depends on; 0 = none. Tokens of that login

@@ -36,6 +36,7 @@ type Cache struct {
 	order     *list.List               // of *entry, the least recently used in front, roughly
 	queue     due.Queue[*entry]
 	size      int64
+	shelf     *shelf
 	header    http.Header   // of the last answer kept: equal ones share it
 	wake      chan struct{} // the queue changed
 
@@ -70,6 +71,13 @@ func New(cfg Config) (*Cache, error) {
 	}
 	c.marks.seed = maphash.MakeSeed()
 	c.reset()
+	if cfg.Persist != nil {
+		c.shelf = &shelf{
+			to: cfg.Persist, entries: map[*entry]struct{}{}, values: map[*value]struct{}{},
+			gone: map[string]struct{}{}, wake: make(chan struct{}, 1),
+		}
+		c.restore(cfg.Persist.Load())
+	}
 	return c, nil
 }
 

@@ -181,6 +181,11 @@ func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
 		}
 	}
 	k.trust.Store(int32(state))
+	for e := range k.entries {
+		if e.value != nil {
+			c.touch(e)
+		}
+	}
 	return state == good && !k.gone.Load()
 }
 

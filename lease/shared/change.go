@@ -272,4 +272,5 @@ func (c *Cache) prolongLease(status int, body []byte) {
 func (c *Cache) prolong(e *entry, end time.Duration) {
 	e.end.Store(int64(end))
 	c.schedule(e)
+	c.touch(e)
 }

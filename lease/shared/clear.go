@@ -60,6 +60,10 @@ func (c *Cache) Clear(what ClearType, value, namespace string) error {
 		}
 		for e := c.order.Front(); e != nil; e = e.Next() {
 			e.Value.(*entry).gone.Store(true)
+			c.erase(e.Value.(*entry).name())
+		}
+		for name := range c.values {
+			c.erase(hashed("value-", name))
 		}
 		c.reset()
 	}

@@ -34,6 +34,9 @@ type Config struct {
 	MaxBytes  int64 // of all entries; 64 MiB
 	MaxAnswer int64 // larger answers are not kept; 1 MiB
 
+	Persist       Persist       // where entries outlive a restart; nil = memory only
+	PersistMaxAge time.Duration // older records are not used; 24h
+
 	RenewWorkers int           // renewals at once; 8
 	MinBackoff   time.Duration // first pause after a failed renewal; 1s
 	MaxBackoff   time.Duration // longest; 1m
@@ -56,6 +59,7 @@ func (c Config) complete() (Config, error) {
 	}{
 		{"MaxAge", &c.MaxAge, 0}, {"MaxAgeOffline", &c.MaxAgeOffline, 0},
 		{"TicketLife", &c.TicketLife, 5 * time.Minute}, {"MaxAgeEvents", &c.MaxAgeEvents, time.Minute},
+		{"PersistMaxAge", &c.PersistMaxAge, 24 * time.Hour},
 		{"MinBackoff", &c.MinBackoff, time.Second}, {"MaxBackoff", &c.MaxBackoff, time.Minute},
 	} {
 		if *d.value < 0 {

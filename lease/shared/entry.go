@@ -88,6 +88,7 @@ func (c *Cache) add(e *entry) {
 	}
 	e.place = c.order.PushBack(e)
 	c.size += e.cost()
+	c.touch(e)
 	c.shrink(e)
 }
 
@@ -107,6 +108,7 @@ func (c *Cache) unlink(e *entry) {
 	e.key = ""
 	e.answer.Store(nil)
 	c.size += e.cost()
+	c.touch(e)
 }
 
 // remove forgets e. What it created is the caller's business. mu is held.
@@ -115,6 +117,7 @@ func (c *Cache) remove(e *entry) {
 		return
 	}
 	c.size -= e.cost()
+	c.erase(e.name())
 	if e.key != "" && c.entries[e.key] == e {
 		delete(c.entries, e.key)
 	}
@@ -142,6 +145,7 @@ func (c *Cache) removeValue(v *value) {
 		return
 	}
 	delete(c.values, v.key)
+	c.erase(hashed("value-", v.key))
 	if a := v.answer.Swap(nil); a != nil {
 		c.size -= a.cost()
 	}

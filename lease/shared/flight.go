@@ -266,23 +266,14 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 		return
 	}
 	name := f.full + "?" + f.r.Query
-	v := c.values[name]
-	if v == nil {
-		v = &value{key: name, groups: groups(f.full), tickets: map[*entry]struct{}{}}
-		c.values[name] = v
-		for _, g := range v.groups {
-			if c.groups[g] == nil {
-				c.groups[g] = map[*value]struct{}{}
-			}
-			c.groups[g][v] = struct{}{}
-		}
-	}
+	v := c.valueOf(name, f.full)
 	if old := v.answer.Load(); old == nil || a.at >= old.at {
 		if old != nil {
 			c.size -= old.cost()
 		}
 		v.answer.Store(a)
 		c.size += a.cost()
+		c.touchValue(v)
 	}
 	e := c.entries[f.key]
 	if e == nil || e.value != v {
@@ -292,10 +283,28 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 		c.add(e)
 	}
 	e.until.Store(int64(f.started + c.cfg.TicketLife))
+	c.touch(e)
 	c.followed(v, &f.r)
 	if trust(k.trust.Load()) == good {
 		f.answer = a
 	}
+}
+
+// valueOf returns the KV secret with this name, making one when there is none. mu is held.
+func (c *Cache) valueOf(name, full string) *value {
+	v := c.values[name]
+	if v != nil {
+		return v
+	}
+	v = &value{key: name, groups: groups(full), tickets: map[*entry]struct{}{}}
+	c.values[name] = v
+	for _, g := range v.groups {
+		if c.groups[g] == nil {
+			c.groups[g] = map[*value]struct{}{}
+		}
+		c.groups[g][v] = struct{}{}
+	}
+	return v
 }
 
 // readAtMost reads a body; whole is false when it is longer or breaks off.

@@ -260,26 +260,32 @@ func in(t *testing.T, edit func(*Config), f func(*rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		v := newVault()
-		began := time.Now()
-		cfg := Config{
-			Do: v.do, Leases: true, Static: true, MaxAge: 10 * time.Second, MaxAgeOffline: time.Minute,
-			clock: func() time.Duration { return time.Since(began) + time.Second }, random: func() float64 { return 0.5 },
-		}
-		if edit != nil {
-			edit(&cfg)
-		}
-		c, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { _ = c.Run(ctx); close(done) }()
-		synctest.Wait()
-		f(&rig{c, v, t})
-		cancel()
-		<-done
+		live(t, v, edit, f)
 	})
+}
+
+// live is one life of a Cache before v.
+func live(t *testing.T, v *vault, edit func(*Config), f func(*rig)) {
+	t.Helper()
+	began := time.Now()
+	cfg := Config{
+		Do: v.do, Leases: true, Static: true, MaxAge: 10 * time.Second, MaxAgeOffline: time.Minute,
+		clock: func() time.Duration { return time.Since(began) + time.Second }, random: func() float64 { return 0.5 },
+	}
+	if edit != nil {
+		edit(&cfg)
+	}
+	c, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { _ = c.Run(ctx); close(done) }()
+	synctest.Wait()
+	f(&rig{c, v, t})
+	cancel()
+	<-done
 }
 
 // got is what a caller got.

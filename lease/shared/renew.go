@@ -22,7 +22,16 @@ func (c *Cache) Run(ctx context.Context) error {
 		c.closed = true
 		c.mu.Unlock()
 		c.work.Wait()
+		if c.shelf == nil {
+			return
+		}
+		if err := c.save(); err != nil {
+			c.log.Warn("cached answers were not written to the sealed cache", "error", err)
+		}
 	}()
+	if c.shelf != nil {
+		c.background(c.saver)
+	}
 	if c.cfg.Static && c.cfg.Events != nil {
 		c.background(c.follow)
 	}
@@ -148,6 +157,7 @@ func (c *Cache) renew(ctx context.Context, e *entry) {
 			return
 		}
 		c.schedule(e)
+		c.touch(e)
 	case err == nil && status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusPreconditionFailed:
 		c.renewalRefused(e, status, answer)
 	default:
