@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -29,11 +30,15 @@ func (c *Cache) follow(ctx context.Context) {
 			fails = 1
 		}
 		wait := c.backoff.Wait(fails, 0, 0)
+		level := slog.LevelDebug // said once, then only when it changes
+		if fails == 1 {
+			level = slog.LevelInfo
+		}
 		if errors.Is(err, events.ErrNone) {
 			wait = noEvents
-			c.log.Info("the server tells of no changes: cached secrets are read again instead", "max_age", c.cfg.MaxAge)
+			c.log.Log(ctx, level, "the server tells of no changes: cached secrets are read again instead", "max_age", c.cfg.MaxAge)
 		} else {
-			c.log.Warn("event stream ended, will be opened again", "error", err, "wait", wait)
+			c.log.Log(ctx, level, "no event stream, cached secrets are read again until there is one", "max_age", c.cfg.MaxAge, "error", err, "wait", wait)
 		}
 		select {
 		case <-time.After(wait):
