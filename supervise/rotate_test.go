@@ -335,3 +335,20 @@ func TestFilesOfTheWayBackAreTriedAgain(t *testing.T) {
 	r.send(event{kind: evSpawnFailed, child: 3, err: errors.New("no space"), transient: true}).in(backoff)
 	r.after(time.Second).expect("launch(4,1)")
 }
+
+// The machine slept, or its clock was set: what counts is whether the window is open now.
+func TestWindowFollowsTheClockOnTheWall(t *testing.T) {
+	for jump, want := range map[time.Duration]string{
+		15*time.Hour + 30*time.Minute: "prepare(2)", // 3:30, in the window
+		17 * time.Hour:                "",           // 5:00, it was missed
+	} {
+		r := newRig(t, func(c *Config) { c.Windows = []Window{{From: 3 * time.Hour, Length: time.Hour}} }).up()
+		r.send(rotate(2)).after(time.Minute).did()
+		r.now = epoch.Add(jump)
+		r.send(event{kind: evTick}).expect(want)
+		r.after(24 * time.Hour)
+		if want == "" {
+			r.expect("prepare(2)") // the next day
+		}
+	}
+}

@@ -145,7 +145,7 @@ type machine struct {
 	quietAt  time.Time // apply pending then, unless more arrives
 	quietEnd time.Time // but no later than this
 	applyAt  time.Time // after splay, budget, window or back-off, or when the values in use end
-	allowed  time.Time // what applyAt is without that end
+	earliest time.Time // what applyAt is without budget, windows and that end
 	due      bool      // pending may be applied as soon as the state allows
 
 	settleAt  time.Time // goal has proved itself then

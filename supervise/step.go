@@ -208,6 +208,7 @@ func (m *machine) tick(now time.Time, e event) {
 		m.quietEnd = time.Time{}
 		m.schedule(now)
 	}
+	m.lookAtTheWall(now)
 	if passed(now, &m.applyAt) {
 		m.applyTime(now, e.deadline)
 	}

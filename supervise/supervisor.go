@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/internal/systemd"
 )
 
@@ -194,7 +195,7 @@ func (s *Supervisor) loop(ctx context.Context, gens <-chan Generation, sigs *Sig
 // arm sets the timer to the machine's earliest deadline.
 func (s *Supervisor) arm(timer *time.Timer) {
 	if at := s.m.wake(); !at.IsZero() {
-		timer.Reset(max(0, at.Sub(s.cfg.clock())))
+		timer.Reset(min(max(0, at.Sub(s.cfg.clock())), clock.MaxSleep))
 		return
 	}
 	timer.Stop()
