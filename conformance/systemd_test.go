@@ -113,7 +113,6 @@ func newUnit(t testing.TB, argv []string, service ...string) *unit {
 		"ExecStart=" + strings.Join(words, " "),
 	}, service...)
 	u.write(u.name+".service", lines...)
-	u.reload()
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() { defer close(ended); u.follow(stop) }()
 	t.Cleanup(func() {
@@ -128,18 +127,12 @@ func newUnit(t testing.TB, argv []string, service ...string) *unit {
 	return u
 }
 
-// write puts a file into systemd's runtime units.
+// write puts a file into systemd's runtime units. A new name needs no daemon-reload, which would make systemd forget
+// how much more time another unit has asked for.
 func (u *unit) write(file string, lines ...string) {
 	u.t.Helper()
 	path := fmt.Sprintf("/proc/%d/root/run/systemd/system/%s", manager.pid, file)
 	write(u.t, path, strings.Join(lines, "\n")+"\n", 0o644)
-}
-
-func (u *unit) reload() {
-	u.t.Helper()
-	if out, err := systemctl("daemon-reload"); err != nil {
-		u.t.Fatalf("daemon-reload: %s", out)
-	}
 }
 
 // follow feeds the transcript from the file that systemd appends to.

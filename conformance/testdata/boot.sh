@@ -16,6 +16,8 @@ for dir in /var/log /var/lib/systemd /etc/systemd/system; do
 	mount -t tmpfs -o mode=755 tmpfs "$dir"
 done
 mount -o remount,bind,ro /
+# Among themselves, not with the host: what mounts a service's credentials does so in a namespace below.
+mount --make-rshared /
 mkdir -p /run/systemd/system
 for unit in tmpfiles-setup.service tmpfiles-setup-dev.service tmpfiles-clean.service tmpfiles-clean.timer \
 	sysctl.service journald.service journald.socket journald-dev-log.socket journald-audit.socket \
