@@ -18,13 +18,20 @@ import (
 	"time"
 )
 
-func init() { places["docker"] = docker{} }
+func init() {
+	places["docker"] = docker{"docker", []string{"--network", "none"}}
+	places["docker-net"] = docker{"docker-net", []string{"--network", "host"}} // Vault and the clients are the host's
+	places["docker-init"] = docker{"docker-init", []string{"--network", "none", "--init"}}
+}
 
-// docker makes W process 1 of a container FROM scratch: only the two static binaries, an ordinary user, a read-only
-// root and no network.
-type docker struct{}
+// docker makes W process 1 of a container FROM scratch: only the two static binaries, an ordinary user and a read-only
+// root.
+type docker struct {
+	called string
+	words  []string // for docker run
+}
 
-func (docker) name() string     { return "docker" }
+func (d docker) name() string   { return d.called }
 func (docker) available() error { return dockerProblem() }
 
 func socketPath() string { return filepath.Join(scratch, "docker.sock") }
@@ -74,7 +81,7 @@ var dockerProblem = sync.OnceValue(func() error {
 	return importImage()
 })
 
-// importImage makes the image; the binaries lie where the tests' command lines name them.
+// importImage makes the images; the binaries lie where the tests' command lines name them. One asks W for its health.
 func importImage() error {
 	var image bytes.Buffer
 	archive := tar.NewWriter(&image)
@@ -101,10 +108,13 @@ func importImage() error {
 	if err := archive.Close(); err != nil {
 		return err
 	}
-	load := client("import", "-", "conformance")
-	load.Stdin = &image
-	if out, err := load.CombinedOutput(); err != nil {
-		return fmt.Errorf("docker import: %w: %s", err, out)
+	health := fmt.Sprintf(`HEALTHCHECK --interval=1s --timeout=60s --retries=1 CMD [%q, "status"]`, binary)
+	for _, words := range [][]string{{"-", "conformance"}, {"--change", health, "-", "conformance-health"}} {
+		load := client(append([]string{"import"}, words...)...)
+		load.Stdin = bytes.NewReader(image.Bytes())
+		if out, err := load.CombinedOutput(); err != nil {
+			return fmt.Errorf("docker import: %w: %s", err, out)
+		}
 	}
 	if err := os.MkdirAll(gates(), 0o777); err != nil {
 		return err
@@ -115,7 +125,7 @@ func importImage() error {
 // runArgs are the words of "docker run" up to the image's command.
 func runArgs(name string, env []string, more ...string) []string {
 	args := append([]string{
-		"run", "--rm", "--name", name, "--network", "none", "--user", "12345:12345", "--read-only",
+		"run", "--rm", "--name", name, "--user", "12345:12345", "--read-only",
 		"--volume", gates() + ":" + gates(),
 	}, more...)
 	for _, entry := range env {
@@ -133,10 +143,10 @@ func containerName(env []string) string {
 	return "case"
 }
 
-func (docker) command(t testing.TB, argv, env []string) *exec.Cmd {
+func (d docker) command(t testing.TB, argv, env []string) *exec.Cmd {
 	name := containerName(env)
 	t.Cleanup(func() { _ = client("rm", "--force", name).Run() })
-	cmd := client(append(runArgs(name, env), argv...)...)
+	cmd := client(append(runArgs(name, env, d.words...), argv...)...)
 	cmd.Env = env // the mark by which the run is found
 	return cmd
 }
@@ -153,34 +163,56 @@ func (docker) wrapper(p *process) (pid int) {
 }
 
 // interactive is a "docker run -it" of W with a script for the fixture.
-func (docker) interactive(t testing.TB, words ...string) []string {
+func (d docker) interactive(t testing.TB, words ...string) []string {
 	t.Helper()
 	serial.Lock()
 	serial.n++
 	name := fmt.Sprintf("case-tty-%d-%d", os.Getpid(), serial.n)
 	serial.Unlock()
 	t.Cleanup(func() { _ = client("rm", "--force", name).Run() })
-	return append(client(runArgs(name, nil, "-it")...).Args, envexec.argv(nil, program(words...))...)
+	return append(client(runArgs(name, nil, append(d.words, "-it")...)...).Args, envexec.argv(nil, program(words...))...)
 }
 
-// TestDockerStop is point 9 of the promise: docker stop ends in the program's own time with its code, docker kill
-// reaches the program.
+// TestDockerStop: docker stop ends in the program's own time with its code, docker kill reaches the program.
 func TestDockerStop(t *testing.T) {
 	t.Parallel()
-	require(t, "docker", docker{}.available())
-	p := start(t, command{
-		place: docker{}, args: program("on=TERM", "{", "say=term", "exit=5", "}", "trap=USR1,37", "say=ready", "wait"),
-	})
-	p.line("ready")
-	name := containerName(p.cmd.Env)
-	for sent, seen := range map[string]string{"USR1": "USR1", "37": "37"} {
-		if out, err := client("kill", "--signal", sent, name).CombinedOutput(); err != nil {
-			t.Fatalf("docker kill: %v: %s", err, out)
+	inPlaces(t, "docker", func(t *testing.T, at place) {
+		p := start(t, command{
+			place: at, args: program("on=TERM", "{", "say=term", "exit=5", "}", "trap=USR1,37", "say=ready", "wait"),
+		})
+		p.line("ready")
+		name := containerName(p.cmd.Env)
+		for sent, seen := range map[string]string{"USR1": "USR1", "37": "37"} {
+			if out, err := client("kill", "--signal", sent, name).CombinedOutput(); err != nil {
+				t.Fatalf("docker kill: %v: %s", err, out)
+			}
+			p.line("signal " + seen)
 		}
-		p.line("signal " + seen)
-	}
-	if out, err := client("stop", "--time", "600", name).CombinedOutput(); err != nil {
-		t.Fatalf("docker stop: %v: %s", err, out)
-	}
-	expectEnd(t, p, 5)
+		if out, err := client("stop", "--time", "600", name).CombinedOutput(); err != nil {
+			t.Fatalf("docker stop: %v: %s", err, out)
+		}
+		expectEnd(t, p, 5)
+	})
+}
+
+// TestDockerHealth: HEALTHCHECK CMD ["envexec", "status"] follows the program's readiness; no shell is in the image.
+func TestDockerHealth(t *testing.T) {
+	t.Parallel()
+	inPlaces(t, "docker", func(t *testing.T, at place) {
+		run := runArgs("case-health", nil, "--network", "none")
+		run[len(run)-1] = "conformance-health"
+		t.Cleanup(func() { _ = client("rm", "--force", "case-health").Run() })
+		start(t, command{under: none, args: append(client(run...).Args,
+			envexec.argv([]string{"--ready", "notify"}, program("waitfile="+gate(t), "notify=READY=1", "wait"))...)})
+		health := func(want string) {
+			t.Helper()
+			eventually(t, "docker says "+want, func() bool {
+				out, err := client("inspect", "--format", "{{.State.Health.Status}}", "case-health").Output()
+				return err == nil && strings.TrimSpace(string(out)) == want
+			})
+		}
+		health("unhealthy")
+		open(t)
+		health("healthy")
+	})
 }

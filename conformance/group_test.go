@@ -127,20 +127,24 @@ func TestG6(t *testing.T) {
 	t.Parallel()
 	inPlaces(t, "plain pidns", func(t *testing.T, at place) {
 		for _, outer := range nestings() {
-			t.Run(outer.name, func(t *testing.T) {
-				p := start(t, command{place: at, under: outer, args: program("exit=42")})
-				expectEnd(t, p, 42)
-				p = start(t, command{place: at, under: outer, args: program("on=TERM", "{", "say=term", "exit=43", "}", "say=up", "wait")})
-				p.line("up")
-				p.signal(syscall.SIGTERM)
-				p.line("term")
-				expectEnd(t, p, 43)
-				if p.out.count("term") != 1 {
-					t.Errorf("the program got TERM %d times", p.out.count("term"))
-				}
-			})
+			t.Run(outer.name, func(t *testing.T) { nested(t, at, outer) })
 		}
 	})
+	inPlaces(t, "docker-init", func(t *testing.T, at place) { nested(t, at, envexec) }) // Docker's own tini
+}
+
+// nested expects what W does without anybody in front of it.
+func nested(t *testing.T, at place, outer parent) {
+	t.Helper()
+	expectEnd(t, start(t, command{place: at, under: outer, args: program("exit=42")}), 42)
+	p := start(t, command{place: at, under: outer, args: program("on=TERM", "{", "say=term", "exit=43", "}", "say=up", "wait")})
+	p.line("up")
+	p.signal(syscall.SIGTERM)
+	p.line("term")
+	expectEnd(t, p, 43)
+	if p.out.count("term") != 1 {
+		t.Errorf("the program got TERM %d times", p.out.count("term"))
+	}
 }
 
 // nestings are parents in front of W.

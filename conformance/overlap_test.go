@@ -103,20 +103,23 @@ func asked(t testing.TB, network, address string) (pid int, value string) {
 	return pid, value
 }
 
-func TestO1(t *testing.T) { noneFails(t, 25, overlapping) }
+func TestO1(t *testing.T) {
+	t.Parallel()
+	inPlaces(t, "plain docker-net", func(t *testing.T, at place) { noneFails(t, at, 25, overlapping) })
+}
 
 // O2: the program stops first, the socket stays: clients wait in its queue.
 func TestO2(t *testing.T) {
-	noneFails(t, 5, func(address string, more ...string) []string {
+	t.Parallel()
+	noneFails(t, plain{}, 5, func(address string, more ...string) []string {
 		return rotating(append([]string{"--ready", "notify", "--listen", "web=tcp://" + address}, more...)...)
 	})
 }
 
-func noneFails(t *testing.T, rotations int, flags func(string, ...string) []string) {
+func noneFails(t *testing.T, at place, rotations int, flags func(string, ...string) []string) {
 	t.Helper()
-	t.Parallel()
 	vault, address := newVault(t), freePort(t)
-	p := start(t, command{flags: flags(address), args: server(), env: vault.env()})
+	p := start(t, command{place: at, flags: flags(address), args: server(), env: vault.env()})
 	p.line("env VALUE=1")
 	crowd := newClients(t, 32, "tcp", address)
 	for i := range rotations {

@@ -45,9 +45,7 @@ func (t *controlTerminal) owned() bool {
 // fork makes TTOU and TTIN caught instead of ignored meanwhile: an ignored
 // signal would be inherited, a caught one is default again in the program.
 func (t *controlTerminal) fork(start func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.own {
+	if !t.owned() { // no lock: a start may take long
 		start()
 		return
 	}
