@@ -36,11 +36,11 @@ func (j *job) become(ctx context.Context) (supervise.Status, error) {
 		}
 		command.User = user
 	}
-	err := supervise.Exec(command)
+	status, err := supervise.Exec(command, j.sigs)
 	if j.vault != nil {
 		j.vault.drop.remove()
 	}
-	return supervise.Status{}, err
+	return status, err
 }
 
 // becoming is what the program is made of: the first and only generation of a program we become.
@@ -105,6 +105,9 @@ func (j *job) once(ctx context.Context, use func(context.Context, envtemplate.Ge
 	started()
 	err := context.Cause(program)
 	stopWaiting()
+	if status.Signal == 0 { // it may have come at the same moment
+		status = <-signalled
+	}
 	s.stop()
 	return status, err
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,17 +45,27 @@ func childMain() bool {
 	case "serve":
 		childServe()
 	case "exec":
-		_ = Exec(Command{
+		_, _ = Exec(Command{
 			Args: []string{"sh", "-c", `echo $$ $LISTEN_FDS $NOTIFY_SOCKET "$PWD"`}, Path: "/usr/bin:/bin", Dir: "/",
 			Env: []string{"LISTEN_FDS=" + os.Getenv("LISTEN_FDS"), "NOTIFY_SOCKET=" + os.Getenv("NOTIFY_SOCKET")},
-		})
+		}, nil)
 		os.Exit(1)
 	case "exec-fails": // what is tried last takes our signals away, so not in the tests' own process
 		var se *StartError
-		if errors.As(Exec(Command{Args: []string{arg}}), &se) {
+		if _, err := Exec(Command{Args: []string{arg}}, nil); errors.As(err, &se) {
 			os.Exit(se.Code)
 		}
 		os.Exit(1)
+	case "last":
+		s := Catch(nil)
+		came := make(chan os.Signal, 1)
+		signal.Notify(came, syscall.SIGINT)
+		_ = syscall.Kill(os.Getpid(), syscall.SIGINT)
+		<-came
+		if sig := s.last(); sig != syscall.SIGINT {
+			os.Exit(1)
+		}
+		os.Exit(0)
 	case "mainthread":
 		defer func() {
 			if recover() != nil {

@@ -47,7 +47,7 @@ func TestExecFails(t *testing.T) {
 		"no directory": {Command{Args: []string{"/bin/sh"}, Dir: filepath.Join(dir, "missing")}, 126},
 	} {
 		var se *StartError
-		if err := Exec(c.command); !errors.As(err, &se) || se.Code != c.code {
+		if _, err := Exec(c.command, nil); !errors.As(err, &se) || se.Code != c.code {
 			t.Errorf("%s: %v, want code %d", name, err, c.code)
 		}
 	}
@@ -126,5 +126,19 @@ func TestCatch(t *testing.T) {
 	send(syscall.SIGTERM)
 	if <-done; got != syscall.SIGTERM {
 		t.Errorf("Wait returns %v", got)
+	}
+}
+
+// TestLast: a stop that nobody has taken yet is found by who is about to become the program. In a process of its own: it
+// takes our signals away.
+func TestLast(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = []string{childVariable + "=last"}
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,7 @@ type Signals struct {
 	term, int, quit, hup chan syscall.Signal
 	rest                 chan syscall.Signal
 	raw                  []chan os.Signal
+	untaken              chan chan syscall.Signal // asks for a signal that nobody has taken, 0 = none
 	stop                 chan struct{}
 	all                  chan struct{} // closed when every signal is caught
 }
@@ -30,7 +31,7 @@ type Signals struct {
 func Catch(getenv func(string) string) *Signals {
 	s := &Signals{
 		term: make(chan syscall.Signal), int: make(chan syscall.Signal), quit: make(chan syscall.Signal), hup: make(chan syscall.Signal),
-		rest: make(chan syscall.Signal), stop: make(chan struct{}), all: make(chan struct{}),
+		rest: make(chan syscall.Signal), untaken: make(chan chan syscall.Signal), stop: make(chan struct{}), all: make(chan struct{}),
 	}
 	var rest []os.Signal
 	for _, sig := range append(signals.Forwarded(), jobControlSignals()...) {
@@ -84,6 +85,11 @@ func (s *Signals) sort(raw <-chan os.Signal) {
 		select {
 		case sig := <-raw:
 			waiting[sig]++
+		case answer := <-s.untaken:
+			for len(raw) > 0 {
+				waiting[<-raw]++
+			}
+			answer <- anyOf(waiting)
 		case to(syscall.SIGTERM, s.term) <- syscall.SIGTERM:
 			waiting[syscall.SIGTERM]--
 		case to(syscall.SIGINT, s.int) <- syscall.SIGINT:
@@ -96,6 +102,15 @@ func (s *Signals) sort(raw <-chan os.Signal) {
 			return
 		}
 	}
+}
+
+func anyOf(waiting map[os.Signal]int) syscall.Signal {
+	for sig, n := range waiting {
+		if s, ok := sig.(syscall.Signal); ok && n > 0 {
+			return s
+		}
+	}
+	return 0
 }
 
 // pump moves signals from the channel of os/signal, which drops when full, on to to.

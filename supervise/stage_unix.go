@@ -38,7 +38,10 @@ func runStage(args []string) {
 		os.Exit(stageFailed)
 	}
 	unix.CloseOnExec(fd)
-	endIfAsked()
+	if sig := (*Signals)(nil).last(); sig != 0 {
+		Reraise(sig)
+		os.Exit(128 + int(sig))
+	}
 	env := append(os.Environ(), "LISTEN_PID="+strconv.Itoa(os.Getpid()))
 	err = syscall.Exec(args[1], args[2:], env)
 	errno, ok := err.(syscall.Errno) //nolint:errorlint // Exec returns nothing else
@@ -49,22 +52,27 @@ func runStage(args []string) {
 	os.Exit(stageFailed)
 }
 
-// endIfAsked dies of a signal that asked us to stop while there is no program yet
-// to be told. What comes later meets the program as it would without us.
-func endIfAsked() {
+// last returns a signal that asked us to stop and that nobody has taken, for a
+// process about to become the program: 0 = none. What comes later meets the program
+// as it would without us.
+func (s *Signals) last() syscall.Signal {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
 		if !signal.Ignored(sig) {
 			defaultAction(sig)
 		}
 	}
 	early.Stop()
+	if s != nil {
+		answer := make(chan syscall.Signal, 1)
+		s.untaken <- answer
+		return <-answer
+	}
 	select {
 	case sig := <-early.Caught:
-		if n, ok := sig.(syscall.Signal); ok {
-			Reraise(n)
-			os.Exit(128 + int(n))
-		}
+		n, _ := sig.(syscall.Signal)
+		return n
 	default:
+		return 0
 	}
 }
 
