@@ -11,7 +11,8 @@ import (
 func TestDocsCommands(t *testing.T) {
 	v := vaulttest.Start(t)
 	v.PutKV2(t, "secret/db", map[string]any{"password": "s3cret"})
-	v.Policy(t, "reader", `path "secret/data/*" { capabilities = ["read"] }`)
+	v.Policy(t, "reader", `path "secret/data/*" { capabilities = ["read"] }
+		path "secret/metadata/*" { capabilities = ["list"] }`)
 	role := v.AppRole(t, nil, "reader")
 	dir := t.TempDir()
 	place(t, dir, "role-id", role.ID)

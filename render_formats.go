@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
@@ -98,11 +100,10 @@ func source(o envtemplate.Origin) string {
 
 // oneLine keeps a value from breaking the table, or the terminal.
 func oneLine(value string) string {
-	quoted := fmt.Sprintf("%q", value)
-	if quoted == `"`+value+`"` {
-		return value
+	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(value)
 	}
-	return quoted
+	return value
 }
 
 type jsonRendering struct {

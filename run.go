@@ -61,6 +61,8 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 		return 0, err
 	case config.Check:
 		return runCheck(ctx, cfg, env, stdout)
+	case config.Init:
+		return runInit(ctx, cfg, env, os.Stdin, stdout, stderr)
 	case config.Render:
 		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:

@@ -13,7 +13,7 @@ func HelpText(word Word) string {
   envexec [flags] -- PROGRAM [ARGS]
   envexec COMMAND [flags]
 
-Commands: check, render, proxy, status, reload, version
+Commands: check, render, init, proxy, status, reload, version
 
 `)
 	group := ""

@@ -273,7 +273,7 @@ func generalOptions(c *Config) []option {
 		{name: "format", group: g, arg: "FORMAT", noEnv: true, to: &k.Format, usage: "check, status: text, json; render: names, env, json, dotenv, github, gitlab"},
 		{name: "show-values", group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
 		{name: "output", short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
-		{name: "yes", hidden: true, short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
+		{name: "yes", short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
 		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
 		{name: "name", group: g, arg: "NAME", noEnv: true, to: &c.Service.Name, usage: "service: its name (default envexec)"},
 		{name: "account", group: g, arg: "NAME", noEnv: true, to: &c.Service.Account, usage: "service install: run as (default its own, NT SERVICE\\NAME)"},
