@@ -17,7 +17,7 @@ func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.P
 		return nil, nil
 	}
 	cfg := proxy.Config{
-		Client:         v.client,
+		Client:         v.front,
 		AutoAuth:       v.store != nil,
 		Lend:           lending(c.APIProxy),
 		Inconsistent:   consistency(c.APIProxy),

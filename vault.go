@@ -64,6 +64,28 @@ func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
 	return client, nil
 }
 
+// clientFor is the client of some features of Vault Agent, by its names for them: their
+// own where disable_idle_connections or disable_keep_alives names one, else the common one.
+func (v *vaultSide) clientFor(env environ.Environ, features ...string) (*api.Client, error) {
+	among := func(listed []string) bool {
+		return slices.ContainsFunc(features, func(f string) bool { return slices.Contains(listed, f) })
+	}
+	noIdle, noKeep := among(v.cfg.Vault.DisableIdle), among(v.cfg.Vault.DisableKeepAlives)
+	if !noIdle && !noKeep {
+		return v.client, nil
+	}
+	client, err := newClient(v.cfg.Vault, env)
+	if err != nil {
+		return nil, err
+	}
+	transport := client.CloneConfig().HttpClient.Transport.(*http.Transport) // newClient's own
+	transport.DisableKeepAlives = noKeep
+	if noIdle {
+		transport.MaxIdleConnsPerHost = -1
+	}
+	return client, nil
+}
+
 // leaveRedirects hands redirects to the api package, which follows a standby's itself.
 func leaveRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 

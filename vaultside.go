@@ -31,6 +31,7 @@ type vaultSide struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	client  *api.Client
+	front   *api.Client   // the listeners'
 	session *auth.Session // nil: listeners only, for clients with tokens of their own
 	store   *lease.Store  // nil without a session
 	reading *reading      // nil: no secret is named
@@ -90,6 +91,9 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 	if v.client, err = newClient(v.cfg.Vault, env); err != nil {
 		return misconfigured{err}
 	}
+	if v.front, err = v.clientFor(env, "caching", "proxying"); err != nil {
+		return misconfigured{err}
+	}
 	if v.cfg.Login.Method != "" || wanted.any() || len(v.cfg.Sinks) > 0 {
 		if v.store, err = v.newStore(env); err != nil {
 			return misconfigured{err}
@@ -122,8 +126,12 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 }
 
 func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
+	client, err := v.clientFor(env, "templating")
+	if err != nil {
+		return nil, err
+	}
 	cfg := lease.Config{
-		Client:           v.client,
+		Client:           client,
 		NoRedirects:      v.cfg.Vault.DisableRedirects,
 		StaticInterval:   v.cfg.Secrets.Refresh,
 		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
@@ -133,7 +141,6 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 	}
 	v.shelve(&cfg)
 	if !v.cfg.Start.Once {
-		var err error
 		if cfg.Events, err = newEventsRoad(v.cfg.Vault, env); err != nil {
 			return nil, err
 		}
@@ -144,6 +151,10 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	l := v.cfg.Login
 	method, err := newMethod(l, env, v.log)
+	if err != nil {
+		return nil, err
+	}
+	client, err := v.clientFor(env, "auto-auth")
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +176,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	v.revokes = l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth
 	var once sync.Once
 	cfg := auth.Config{
-		Client:     v.client,
+		Client:     client,
 		Method:     method,
 		MountPath:  l.MountPath,
 		Namespace:  l.Namespace,

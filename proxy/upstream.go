@@ -48,7 +48,10 @@ func newUpstream(cfg *Config) (*upstream, error) {
 	if t, ok := u.transport.(*http.Transport); ok {
 		t = t.Clone()
 		t.DisableCompression = true // bytes pass as they are
-		t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 256
+		t.MaxIdleConns = 0
+		if t.MaxIdleConnsPerHost >= 0 { // else none are to be kept
+			t.MaxIdleConnsPerHost = 256
+		}
 		// The client's own HTTP/2 set-up is bound to its transport: let ours make its own.
 		t.TLSNextProto, t.ForceAttemptHTTP2 = nil, true
 		if t.TLSClientConfig != nil {

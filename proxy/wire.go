@@ -70,7 +70,7 @@ func (l *limitReader) Read(b []byte) (int, error) {
 // newWire dials as t does; nil when t must be used itself: there is a proxy in
 // between, or this system cannot tell whether an idle connection still lives.
 func newWire(t *http.Transport, r *http.Request) *wire {
-	if !linesKnown || t.DialTLSContext != nil {
+	if !linesKnown || t.DialTLSContext != nil || t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 {
 		return nil
 	}
 	if t.Proxy != nil {
