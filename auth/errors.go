@@ -52,7 +52,7 @@ func judge(err error) verdict {
 		return denied
 	}
 	var re *api.ResponseError
-	if !errors.As(err, &re) {
+	if !errors.As(err, &re) || re.RawError { // what is not Vault's answer came from something before it
 		return transient
 	}
 	switch s := re.StatusCode; {

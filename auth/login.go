@@ -49,6 +49,8 @@ func (l *loop) fingerprint(ctx context.Context) string {
 	if l.credentials == nil {
 		return ""
 	}
+	ctx, cancel := context.WithTimeout(ctx, l.cfg.RequestTimeout) // it may ask a service
+	defer cancel()
 	print, _ := l.credentials.Fingerprint(ctx)
 	return print
 }

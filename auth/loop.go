@@ -103,18 +103,20 @@ func (l *loop) hear() {
 	}
 }
 
-// lost: the current token is dead, log in again. One that died young waits its turn.
+// lost: the current token is dead, log in again. One that died young waits its turn,
+// and a denied login is no sooner repeated for it.
 func (l *loop) lost(cur *life) {
 	l.mark(cur)
 	l.cfg.Logger.Warn("token is no longer valid, logging in again", "epoch", cur.token.Epoch)
-	l.next = 0
-	if l.cfg.now()-l.born >= quickDeath {
-		l.young = 0
-	} else {
+	l.want = "token invalid"
+	switch {
+	case l.refused:
+	case l.cfg.now()-l.born >= quickDeath:
+		l.next, l.young = 0, 0
+	default:
 		l.young++
 		l.next = l.cfg.now() + jitter(l.cfg.random(), l.cfg.MinBackoff, l.cfg.MaxBackoff, l.young)
 	}
-	l.want = "token invalid"
 }
 
 func (l *loop) mark(o *life) {

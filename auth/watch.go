@@ -39,7 +39,9 @@ func (s *Session) watch(ctx context.Context, c method.Credentials, changes chan<
 	last, first := "", true
 	for {
 		follow(watcher, files)
-		print, err := c.Fingerprint(ctx)
+		asking, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		print, err := c.Fingerprint(asking)
+		cancel()
 		if err == nil && (print != last || first) {
 			select {
 			case changes <- print:

@@ -185,7 +185,7 @@ func Lookup(ctx context.Context, client *api.Client, token string) (*api.Secret,
 // exist (any more). Every other 403 is a missing right.
 func InvalidToken(err error) bool {
 	var re *api.ResponseError
-	if !errors.As(err, &re) || re.StatusCode != http.StatusForbidden {
+	if !errors.As(err, &re) || re.StatusCode != http.StatusForbidden || re.RawError {
 		return false
 	}
 	for _, s := range re.Errors {

@@ -64,9 +64,6 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	if m.cfg.Name != "" {
 		body["name"] = m.cfg.Name
 	}
-	if m.cfg.ClientCert == "" && m.cfg.CACert == "" {
-		return method.Login(ctx, client, m.cfg.MountPath+"/login", body)
-	}
 	own, done, err := m.client(client)
 	if err != nil {
 		return nil, err
@@ -75,7 +72,8 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	return method.Login(ctx, own, m.cfg.MountPath+"/login", body)
 }
 
-// client is base with TLS of its own, for one handshake.
+// client is base with a connection of its own, for one handshake: with the method's
+// files, or with what the client itself uses by now.
 func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error) {
 	cfg := base.CloneConfig()
 	cfg.AgentAddress = ""
@@ -84,20 +82,20 @@ func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error
 	if !ok {
 		return nil, nil, errors.New("log in by certificate: the client has no TLS transport")
 	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12}
-	if from.TLSClientConfig != nil {
-		t = from.TLSClientConfig.Clone()
+	transport := from.Clone()
+	transport.TLSNextProto = nil // else it would share the HTTP/2 connections of the base
+	transport.DisableKeepAlives = true
+	if m.cfg.ClientCert != "" || m.cfg.CACert != "" {
+		t := &tls.Config{MinVersion: tls.VersionTLS12}
+		if from.TLSClientConfig != nil {
+			t = from.TLSClientConfig.Clone()
+		}
+		if err := m.configure(t); err != nil {
+			return nil, nil, err
+		}
+		transport.TLSClientConfig, transport.DialTLSContext = t, nil
 	}
-	if err := m.configure(t); err != nil {
-		return nil, nil, err
-	}
-	// Not a clone: that would share the HTTP/2 connections of the base, made without our certificate.
-	t.NextProtos = []string{"http/1.1"}
-	transport := &http.Transport{
-		Proxy: from.Proxy, DialContext: from.DialContext, TLSHandshakeTimeout: from.TLSHandshakeTimeout,
-		TLSClientConfig: t, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}, DisableKeepAlives: true,
-	}
-	cfg.HttpClient.Transport = transport
+	cfg.HttpClient = &http.Client{Transport: transport, CheckRedirect: cfg.HttpClient.CheckRedirect, Timeout: cfg.HttpClient.Timeout}
 	c, err = api.NewClient(cfg)
 	if err != nil {
 		return nil, nil, fmt.Errorf("log in by certificate: %w", err)

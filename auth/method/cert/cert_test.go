@@ -1,11 +1,13 @@
 package cert
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -113,5 +115,50 @@ func TestLoginHasAConnectionOfItsOwn(t *testing.T) {
 	}
 	if n := <-seen; n != 1 {
 		t.Errorf("the login showed %d certificates, want 1", n)
+	}
+}
+
+// TestLoginByTheClientsCertificate: without files of its own the method uses the client's,
+// but never a connection that was made with the certificate of yesterday.
+func TestLoginByTheClientsCertificate(t *testing.T) {
+	seen := make(chan string, 9)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.TLS.PeerCertificates[0].Subject.CommonName + " " + r.Proto
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"t"}}`)
+	}))
+	server.EnableHTTP2, server.TLS = true, &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	name := "yesterday"
+	transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{CommonName: name})
+		pair, err := tls.X509KeyPair([]byte(cert), []byte(key))
+		if err != nil {
+			return nil, err
+		}
+		return (&tls.Dialer{Config: &tls.Config{
+			InsecureSkipVerify: true, NextProtos: []string{"h2", "http/1.1"}, Certificates: []tls.Certificate{pair}, //nolint:gosec // a test's own server
+		}}).DialContext(ctx, network, addr)
+	}}
+	cfg := api.DefaultConfig()
+	cfg.Address, cfg.AgentAddress, cfg.MaxRetries, cfg.HttpClient = server.URL, "", 0, &http.Client{Transport: transport}
+	client, err := api.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	m, err := New(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name = range []string{"yesterday", "today"} {
+		if name == "yesterday" {
+			_, err = client.Logical().Read("warm/up")
+		} else {
+			_, err = m.Login(t.Context(), client)
+		}
+		if got := <-seen; err != nil || got != name+" HTTP/2.0" {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
 	}
 }
