@@ -22,12 +22,13 @@ type report struct {
 }
 
 type secretReport struct {
-	Secret  string  `json:"secret"`
-	Age     float64 `json:"age_seconds"`
-	Next    float64 `json:"next_seconds"` // until it is read or renewed; negative = not planned
-	EndsIn  float64 `json:"ends_seconds,omitempty"`
-	Version int     `json:"version,omitempty"`
-	Error   string  `json:"error,omitempty"`
+	Secret   string  `json:"secret"`
+	Schedule string  `json:"schedule,omitempty"` // in words
+	Age      float64 `json:"age_seconds"`
+	Next     float64 `json:"next_seconds"` // until it is read or renewed; negative = not planned
+	EndsIn   float64 `json:"ends_seconds,omitempty"`
+	Version  int     `json:"version,omitempty"`
+	Error    string  `json:"error,omitempty"`
 }
 
 // callTimeout bounds `envexec status`: it is a health check.
@@ -71,9 +72,9 @@ func (r report) print(stdout io.Writer) {
 	if len(r.Secrets) == 0 {
 		return
 	}
-	fmt.Fprintln(w, "\nSECRET\tAGE\tNEXT\tENDS\tERROR")
+	fmt.Fprintln(w, "\nSECRET\tSCHEDULE\tAGE\tNEXT\tENDS\tERROR")
 	for _, s := range r.Secrets {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Secret, span(s.Age), span(s.Next), span(s.EndsIn), s.Error)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Secret, s.Schedule, span(s.Age), span(s.Next), span(s.EndsIn), s.Error)
 	}
 	_ = w.Flush()
 }

@@ -86,7 +86,11 @@ func (c *conductor) send(ctx context.Context, g envtemplate.Generation) error {
 	d.ID = c.last.ID + 1
 	c.vault.remember(d.Generation)
 	c.last = d
-	return c.deliver(ctx, d)
+	if err := c.deliver(ctx, d); err != nil || d.ID > 1 {
+		return err
+	}
+	c.vault.schedule(c.cfg.Start.Once)
+	return nil
 }
 
 // switched hands on the first generation after a reload, if it differs from the last.

@@ -61,7 +61,7 @@ func (j *job) report() any {
 	}
 	for _, e := range v.store.Status() {
 		r.Secrets = append(r.Secrets, secretReport{
-			Secret: e.Request, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),
+			Secret: e.Request, Schedule: e.Schedule, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),
 			Version: e.Version, Error: e.Error,
 		})
 	}

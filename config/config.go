@@ -249,7 +249,7 @@ type Socket struct {
 // Start rules the way to the program's first start and the end of the job.
 type Start struct {
 	Timeout       time.Duration // 0 = for ever
-	Once          bool          // read once, never renew or rotate
+	Once          bool          // read once; leases are kept alive, nothing is read again or rotated
 	ExitAfterAuth bool          // end when everything is written, without a program
 	ReloadSignal  string        // signal that makes us read the configuration anew; "" = SIGHUP without a program
 }

@@ -210,7 +210,7 @@ func changeOptions(c *Config) []option {
 	h, r := &c.Change, &c.Restart
 	g := groupChange
 	return []option{
-		{name: "once", group: g, to: &c.Start.Once, usage: "read once, never renew or rotate"},
+		{name: "once", group: g, to: &c.Start.Once, usage: "read once; leases are kept alive, nothing is read again or rotated"},
 		{name: "on-change", group: g, arg: "[NAME=]POLICY", lines: true, usage: "restart, overlap, signal[:SIG], hook:CMD, exit[:N] or none", add: func(t string) error { return c.addRule(t) }},
 		{name: "quiet", group: g, arg: "DURATION", to: &h.Quiet, usage: "wait for quiet before acting (default 500ms)"},
 		{name: "quiet-max", group: g, arg: "DURATION", to: &h.QuietMax, usage: "but no longer than this (default 5s)"},

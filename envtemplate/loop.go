@@ -222,7 +222,7 @@ func (l *loop) fail(u *unit) {
 	wait := l.cfg.pause(u.fails)
 	l.plan(u, time.Now().Add(wait))
 	l.cfg.Trace.problem(u.name, u.err)
-	if l.last != nil || l.cfg.Patient || u.patient {
+	if l.last != nil || l.patient(u) {
 		l.log.Warn("secret cannot be rendered", "unit", u.name, "error", u.err, "retry_in", wait.Round(time.Millisecond))
 	}
 }
@@ -325,11 +325,16 @@ func (l *loop) changed() {
 	l.asked += l.reads.again(slices.Compact(keys))
 }
 
+// patient reports whether u's problem is no reason to end before the first Generation.
+func (l *loop) patient(u *unit) bool {
+	return u.patient || l.cfg.Patient || errors.Is(u.err, secret.ErrUncertain)
+}
+
 // problems joins what keeps the first Generation from being.
 func (l *loop) problems() error {
 	var errs []error
 	for _, u := range l.units {
-		if u.err != nil && u.latest == nil && !u.patient && !l.cfg.Patient {
+		if u.err != nil && u.latest == nil && !l.patient(u) {
 			errs = append(errs, fmt.Errorf("%s: %w", u.name, u.err))
 		}
 	}

@@ -436,3 +436,16 @@ func TestFromEnviron(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestAWriteWhoseAnswerWasLostIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		req := secret.Request{Op: secret.Write, Path: "pki/issue/web", Body: map[string]any{"common_name": "a"}}
+		f.refuse(req, secret.ErrUncertain)
+		r, _ := start(t, Config{Source: f, Variables: []Variable{{Name: "CERT", Text: `>>vault:pki/issue/web#certificate#{"common_name":"a"}`}}})
+		none(t, r)
+		f.set(&secret.Secret{Request: req, Data: map[string]any{"certificate": "pem"}})
+		time.Sleep(time.Minute)
+		wantVars(t, next(t, r), map[string]string{"CERT": "pem"})
+	})
+}

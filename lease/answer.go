@@ -137,13 +137,20 @@ func (a *answer) toSecret(req secret.Request, known int) *secret.Secret {
 		LeaseID: a.leaseID, LeaseTTL: a.ttl, Renewable: a.renewable && a.leaseID != "",
 		ReadAt: time.Now(),
 	}
-	if req.Op != secret.Read {
+	if unwrapping(req) { // its lease is whoever's who wrapped it
+		s.LeaseID, s.LeaseTTL, s.Renewable = "", 0, false
+	} else if req.Op != secret.Read {
 		return s
 	}
-	if v, _, ok := kv2(a.data); ok && known != 1 && (a.mountType == "" || a.mountType == "kv") {
+	if v, _, ok := kv2(a.data); ok && known != 1 && (a.mountType == "" || a.mountType == "kv" || unwrapping(req)) {
 		s.KV, s.Version = 2, v
 	} else if a.mountType == "kv" && known != 2 || known == 1 {
 		s.KV = 1
 	}
 	return s
+}
+
+// unwrapping reports whether req opens a response-wrapped secret, which works once.
+func unwrapping(req secret.Request) bool {
+	return req.Op == secret.Write && req.Path == "sys/wrapping/unwrap"
 }

@@ -13,10 +13,6 @@ import (
 	"github.com/envexec/envexec/secret"
 )
 
-// ErrUncertain: a write was sent and its answer lost, so Vault may have done it.
-// It is not sent again by itself; asking again sends it again.
-var ErrUncertain = errors.New("the write may have been done: its answer was lost")
-
 // ErrClosed: the Store has stopped.
 var ErrClosed = errors.New("lease store is closed")
 
@@ -80,7 +76,7 @@ func classify(req secret.Request, resp *api.Response, err error, sent bool) *fai
 	if !errors.As(err, &answer) {
 		f := &failure{kind: transient, err: fmt.Errorf("%s: %w", req, err)}
 		if sent && req.Op == secret.Write {
-			f.kind, f.err = uncertain, fmt.Errorf("%s: %w: %w", req, ErrUncertain, err)
+			f.kind, f.err = uncertain, fmt.Errorf("%s: %w: %w", req, secret.ErrUncertain, err)
 		}
 		return f
 	}
@@ -106,7 +102,7 @@ func classify(req secret.Request, resp *api.Response, err error, sent bool) *fai
 	case status >= 500 || status == http.StatusRequestTimeout:
 		f.kind = transient
 		if req.Op == secret.Write {
-			f.kind, f.err = uncertain, fmt.Errorf("%w: %w", ErrUncertain, refusal)
+			f.kind, f.err = uncertain, fmt.Errorf("%w: %w", secret.ErrUncertain, refusal)
 		}
 	}
 	return f

@@ -212,7 +212,7 @@ func TestWritesAreNotRepeatedBlindly(t *testing.T) {
 					}
 					return
 				}
-				if !errors.Is(err, ErrUncertain) {
+				if !errors.Is(err, secret.ErrUncertain) {
 					t.Fatalf("got %v", err)
 				}
 				w.login(2)

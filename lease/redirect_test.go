@@ -42,7 +42,7 @@ func TestStandbyRedirects(t *testing.T) {
 			inBubble(t, Config{}, serve, func(w *world) {
 				w.login(1)
 				_, err := w.w.Get(w.t.Context(), write)
-				if tc.refused != errors.Is(err, ErrUncertain) || !tc.refused && err != nil {
+				if tc.refused != errors.Is(err, secret.ErrUncertain) || !tc.refused && err != nil {
 					t.Errorf("got %v", err)
 				}
 				if n := len(w.vault.seen("")); n != tc.want {

@@ -85,7 +85,7 @@ func (s *Store) reuse(e *entry) {
 	if e.req.Op != secret.Write || len(rec) < 8 || decode(rec[8:], &k) != nil {
 		return
 	}
-	if k.LeaseID == "" && k.Due.After(time.Now()) || e.req.Path == "sys/wrapping/unwrap" {
+	if k.LeaseID == "" && k.Due.After(time.Now()) || unwrapping(e.req) {
 		s.restore(e)
 	}
 }

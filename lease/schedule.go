@@ -41,6 +41,8 @@ func (sc scheduler) fraction(d time.Duration, f float64) time.Duration {
 func (sc scheduler) fetched(e *entry, s *secret.Secret, a *answer, asked, now time.Duration) {
 	e.lease, e.renewAt, e.fetchAt = lease{}, never, never
 	switch {
+	case unwrapping(s.Request): // given once only
+		return
 	case bound(s) && s.LeaseTTL == 0: // ends with its token only
 	case bound(s):
 		e.lease = lease{start: asked, end: after(asked, s.LeaseTTL), ttl: s.LeaseTTL}

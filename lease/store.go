@@ -29,6 +29,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	running bool
+	frozen  bool          // see Freeze
 	token   *secret.Token // the newest; nil before the first
 	tokenAt time.Duration // when it came
 	invalid uint64        // epoch of the newest token reported as invalid
@@ -181,6 +182,9 @@ func (s *Store) rearm() {
 func (s *Store) requeue(e *entry) {
 	if e.phase == gone {
 		return
+	}
+	if s.frozen && e.value != nil && !e.superseded {
+		e.fetchAt = never
 	}
 	e.At = min(e.fetchAt, e.renewAt)
 	if e.At == never {

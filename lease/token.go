@@ -24,7 +24,7 @@ func (s *Store) WriteToken(_ context.Context, t secret.Token) error {
 	}
 	for _, e := range s.entries {
 		switch {
-		case e.value == nil && errors.Is(e.refuse, ErrUncertain): // only its reader may send it again
+		case e.value == nil && errors.Is(e.refuse, secret.ErrUncertain): // only its reader may send it again
 		case e.err != nil, bound0(e.value) && e.value.Epoch < t.Epoch:
 			s.fetchSoon(e, now)
 		}
@@ -117,6 +117,19 @@ func (s *Store) awaitFlight(ctx context.Context, e *entry, flights uint64) error
 			return ErrClosed
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+	}
+}
+
+// Freeze ends all fetching of what there is already: from now on leases are kept alive
+// as long as they can be, and nothing else is done.
+func (s *Store) Freeze() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frozen = true
+	for _, e := range s.entries {
+		if e.phase == queued {
+			s.requeue(e)
 		}
 	}
 }

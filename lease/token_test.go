@@ -228,3 +228,53 @@ func TestRefreshAllReturnsWhenAllWasReadAgain(t *testing.T) {
 		}
 	})
 }
+
+func TestFreezeKeepsLeasesAliveAndReadsNothingAgain(t *testing.T) {
+	l := &lessor{ttl: 3600, maxTTL: 3 * 3600, renewable: true}
+	inBubble(t, Config{}, func(c call) reply {
+		if c.path == "kv/app" {
+			return reply{status: 200, body: `{"data":{"a":"1"},"mount_type":"kv"}`}
+		}
+		return l.serve(c)
+	}, func(w *world) {
+		w.login(1)
+		w.get(read("db/creds/app"))
+		w.get(read("kv/app"))
+		w.Freeze()
+		pass(4 * time.Hour)
+		w.login(2)
+		pass(time.Hour)
+		if n := len(w.vault.seen("kv/app")); n != 1 {
+			t.Errorf("static secret read %d times", n)
+		}
+		if n := len(w.vault.seen("db/creds")); n != 1 {
+			t.Errorf("%d leases taken", n)
+		}
+		if n := len(w.vault.seen("sys/leases/renew")); n < 3 {
+			t.Errorf("lease renewed %d times only", n)
+		}
+	})
+}
+
+func TestAnUnwrappedSecretIsReadOnceAndForAll(t *testing.T) {
+	for name, body := range map[string]string{
+		"kv 2":  `{"data":{"data":{"password":"x"},"metadata":{"version":3,"created_time":"t"}},"mount_type":"kv"}`,
+		"lease": `{"lease_id":"db/creds/x/1","lease_duration":60,"renewable":true,"data":{"password":"x"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, Config{}, func(call) reply { return reply{status: 200, body: body} }, func(w *world) {
+				w.login(1)
+				s := w.get(secret.Request{Op: secret.Write, Path: "sys/wrapping/unwrap", Body: map[string]any{"token": "hvs.x"}})
+				if got := s.Values()["password"]; got != "x" {
+					t.Errorf("password %v", got)
+				}
+				pass(time.Hour)
+				w.login(2)
+				pass(24 * time.Hour)
+				if n := len(w.vault.seen("")); n != 1 {
+					t.Errorf("%d requests: %v", n, w.vault.seen(""))
+				}
+			})
+		})
+	}
+}

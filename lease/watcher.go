@@ -46,7 +46,7 @@ func (w *Watcher) Get(ctx context.Context, req secret.Request) (*secret.Secret, 
 	for first := true; ; first = false {
 		w.s.mu.Lock()
 		e := w.want(req)
-		if first && errors.Is(e.refuse, ErrUncertain) && e.value == nil {
+		if first && errors.Is(e.refuse, secret.ErrUncertain) && e.value == nil {
 			e.refuse = nil
 			w.s.fetchSoon(e, w.s.now())
 			w.s.rearm()

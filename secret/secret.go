@@ -116,7 +116,7 @@ type Secret struct {
 	Data     map[string]any
 	Warnings []string
 
-	KV      int // 1 or 2 when the path is below a KV mount of that version, else 0
+	KV      int // 1 or 2 when it is a KV secret of that version, read or unwrapped; else 0
 	Version int // KV v2 version read, else 0
 
 	LeaseID   string
@@ -129,7 +129,7 @@ type Secret struct {
 
 // Values returns the secret's own keys: for KV v2 the inner data, else Data.
 func (s *Secret) Values() map[string]any {
-	if s.KV == 2 && s.Request.Op == Read {
+	if s.KV == 2 {
 		m, _ := s.Data["data"].(map[string]any)
 		return m
 	}
@@ -165,6 +165,9 @@ type Token struct {
 var (
 	// ErrMissing: the path or the key is not there (404, or a key the secret lacks).
 	ErrMissing = errors.New("secret is missing")
+	// ErrUncertain: a write was sent and its answer lost, so Vault may have done it. It is
+	// not sent again by itself; asking again sends it again.
+	ErrUncertain = errors.New("the write may have been done: its answer was lost")
 	// ErrForbidden: the token may not do this (403 that is not a bad token).
 	ErrForbidden = errors.New("permission denied")
 )
