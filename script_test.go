@@ -245,6 +245,7 @@ type vaultKey struct{}
 //	vault approle NAME FILE [k=v…]  a role with the policy in FILE: role-id and secret-id files, ROLE_ID and SECRET_ID variables
 //	vault wrap NAME FILE            a response-wrapped secret id of that role in FILE
 //	vault mount PATH TYPE
+//	vault wrapread - PATH           the secret response-wrapped: a reference that unwraps it, PASSWORD in wrapped.env
 //	vault encrypt VAR PATH TEXT     the ciphertext in variable VAR
 //	vault mark                      requests are counted from here
 //	vault requests N [REGEXP]       exactly N requests since then whose "operation path" matches
@@ -303,6 +304,12 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 	case "token":
 		v.Policy(t, args[0], ts.ReadFile(args[1]))
 		ts.Setenv(args[0], v.Token(t, pairs(ts, args[2:]), args[0]))
+	case "wrapread":
+		client := v.Client(t)
+		client.SetWrappingLookupFunc(func(string, string) string { return "5m" })
+		s, err := client.Logical().Read(args[1])
+		ts.Check(err)
+		write(ts, "wrapped.env", fmt.Sprintf("PASSWORD='>>vault:sys/wrapping/unwrap#password#{\"token\":%q}'\n", s.WrapInfo.Token))
 	case "encrypt":
 		body := map[string]any{"plaintext": base64.StdEncoding.EncodeToString([]byte(args[2]))}
 		ts.Setenv(args[0], v.Write(t, args[1], body).Data["ciphertext"].(string))
