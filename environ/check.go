@@ -3,6 +3,7 @@ package environ
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,7 @@ func (e Environ) Check(args ...string) error {
 	lim := limits()
 	var errs []error
 	total, largest := 0, entry{}
-	for _, v := range e.sorted() {
+	for _, v := range e.entries {
 		switch {
 		case strings.ContainsRune(v.name, 0):
 			errs = append(errs, fmt.Errorf("variable %q: name contains a NUL byte", v.name))
@@ -26,10 +27,11 @@ func (e Environ) Check(args ...string) error {
 			errs = append(errs, &TooLongError{What: "variable " + v.name, Size: size, Limit: lim.each})
 		}
 		total += size + lim.pointer
-		if len(v.value) > len(largest.value) {
+		if len(v.value) > len(largest.value) || len(v.value) == len(largest.value) && v.name < largest.name {
 			largest = v
 		}
 	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	for i, a := range args {
 		size := measure(a) + 1
 		if size > lim.each {

@@ -189,7 +189,14 @@ func (e Environ) clone(room int) Environ {
 }
 
 func (e Environ) sorted() []entry {
-	return slices.SortedFunc(maps.Values(e.entries), func(a, b entry) int {
-		return strings.Compare(fold(a.name), fold(b.name)) // as CreateProcess wants it
-	})
+	keys := make([]string, 0, len(e.entries))
+	for key := range e.entries {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys) // folded: as CreateProcess wants it
+	all := make([]entry, len(keys))
+	for i, key := range keys {
+		all[i] = e.entries[key]
+	}
+	return all
 }
