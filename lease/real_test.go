@@ -29,7 +29,15 @@ type real struct {
 
 func onRealVault(t *testing.T, cfg Config) *real {
 	root := vaulttest.Start(t).Client(t)
+	return onVaultAt(t, cfg, root, root.Address())
+}
+
+// onVaultAt reaches root's Vault at an address of its own.
+func onVaultAt(t *testing.T, cfg Config, root *api.Client, address string) *real {
 	client, err := root.Clone()
+	if err == nil {
+		err = client.SetAddress(address)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
