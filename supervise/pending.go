@@ -90,7 +90,7 @@ func (m *machine) plan(now, at time.Time) {
 	}
 	m.applyAt = time.Time{}
 	m.due = true
-	m.tryApply(now)
+	m.tryApply()
 }
 
 // allow finds the moment at or after at that budget and windows allow, or the values in use force.
@@ -125,5 +125,5 @@ func (m *machine) applyTime(now time.Time, deadline time.Time) {
 	}
 	m.applyAt = time.Time{}
 	m.due = true
-	m.tryApply(now)
+	m.tryApply()
 }

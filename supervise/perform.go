@@ -47,7 +47,7 @@ func (s *Supervisor) perform(ctx context.Context, a action) {
 		s.latest = nil
 		offer(s.settled, a.generation)
 	case doLog:
-		s.log.Log(ctx, a.level, a.message, a.args...)
+		s.log.Log(ctx, a.level, a.message, a.args...) //nolint:sloglint // a literal in the machine
 	case doFinish:
 		s.finished = &a
 	}

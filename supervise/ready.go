@@ -11,6 +11,7 @@ import (
 // ReadyKind is how a program proves that it is ready.
 type ReadyKind string
 
+// The kinds of readiness.
 const (
 	ReadyNone   ReadyKind = "none"   // it is ready when it has started (default)
 	ReadyNotify ReadyKind = "notify" // it sends READY=1 to NOTIFY_SOCKET

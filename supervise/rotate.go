@@ -8,7 +8,7 @@ import (
 
 // tryApply begins to apply the pending change if it is due and the state allows:
 // a program that is not ready, or whose predecessor is not gone yet, comes first.
-func (m *machine) tryApply(now time.Time) {
+func (m *machine) tryApply() {
 	if m.state != ready || !m.due || m.pending.generation == 0 || m.asked.generation != 0 ||
 		m.hooking.generation != 0 || m.leaving.present() || !m.current.running() {
 		return
@@ -25,7 +25,7 @@ func (m *machine) preparedFiles(now time.Time, e event) {
 	c := m.asked
 	m.asked = change{}
 	if c.policy == Inherit {
-		m.putBack(now, e)
+		m.putBack(e)
 		return
 	}
 	if e.err != nil {
@@ -43,13 +43,13 @@ func (m *machine) preparedFiles(now time.Time, e event) {
 }
 
 // putBack: the files of the Generation in use are in place again, or cannot be.
-func (m *machine) putBack(now time.Time, e event) {
+func (m *machine) putBack(e event) {
 	if e.err != nil {
 		m.log(slog.LevelError, "the previous files could not be put back", "generation", e.generation, "error", e.err.Error())
 	} else {
 		m.prepared = e.generation
 	}
-	m.tryApply(now)
+	m.tryApply()
 }
 
 // restore puts a change back that the course of events overtook, unless a newer one waits.
@@ -132,7 +132,7 @@ func (m *machine) hooked(now time.Time, e event) {
 			m.settleFrom(now)
 		}
 	}
-	m.tryApply(now)
+	m.tryApply()
 }
 
 // adopt makes the newest wanted Generation the goal of the coming start.

@@ -130,7 +130,7 @@ func (m *machine) becameReady(now time.Time) {
 	m.do(action{kind: doReady, child: m.current.id, generation: m.current.generation})
 	m.do(action{kind: doApplied, generation: m.current.generation, policy: m.current.rotation})
 	m.settleFrom(m.current.started)
-	m.tryApply(now)
+	m.tryApply()
 }
 
 // settleFrom starts the time after which the goal counts as good.
@@ -177,7 +177,7 @@ func (m *machine) gone(now time.Time, e event) {
 	case m.state == backoff && m.backoffAt.IsZero():
 		m.launch(Inherit)
 	case m.state == ready:
-		m.tryApply(now)
+		m.tryApply()
 	}
 }
 
@@ -246,7 +246,7 @@ func (m *machine) unkillable(now time.Time, c *child) {
 	m.log(slog.LevelError, "program does not end, even by KILL", "generation", c.generation)
 	if c == &m.leaving && m.state != stopping {
 		*c = child{}
-		m.tryApply(now)
+		m.tryApply()
 		return
 	}
 	*c = child{}

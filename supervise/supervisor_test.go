@@ -65,13 +65,13 @@ func TestSameGenerationAgainDoesNothing(t *testing.T) {
 func TestSettledComesAfterMinUptime(t *testing.T) {
 	play(t, nil, func(th *theatre) {
 		th.generation(1)
-		p := th.program()
+		th.program()
 		begun := time.Now()
 		if id := <-th.sup.Settled(); id != 1 || time.Since(begun) != 10*time.Second {
 			t.Errorf("generation %d settled after %v", id, time.Since(begun))
 		}
 		th.generation(2, "A")
-		p = th.program()
+		p := th.program()
 		if id := <-th.sup.Settled(); id != 2 {
 			t.Errorf("generation %d settled", id)
 		}

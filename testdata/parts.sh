@@ -17,4 +17,6 @@ part docker 'container tests' docker info
 part systemd 'unit tests' sh -c 'test -d /run/systemd/system || command -v systemd'
 part tini 'comparison with tini' has tini
 part dumb-init 'comparison with dumb-init' has dumb-init
+part nginx 'the example for nginx' has nginx
+part gunicorn 'the example for gunicorn' has gunicorn
 part root 'PID namespaces, --user' sh -c 'test "$(id -u)" = 0'
