@@ -35,6 +35,7 @@ func TestRealVault(t *testing.T) {
 		"wrapping token used":    wrappingTokenUsed,
 		"wrapping token planted": wrappingTokenPlanted,
 		"wrong secret id":        wrongSecretID,
+		"role id alone":          roleIDAlone,
 		"maximum":                atTheMaximum,
 		"revoked":                afterRevocation,
 		"use-limited":            useLimited,
@@ -187,6 +188,17 @@ func wrappingTokenPlanted(t *testing.T, v *vaulttest.Server) {
 	if err := fails(t, v, "approle", settings); !errors.As(err, &we) || we.Created == "" {
 		t.Errorf("Run: %v, want a WrappingError with the creation path", err)
 	}
+}
+
+func roleIDAlone(t *testing.T, v *vaulttest.Server) {
+	v.AppRole(t, nil, "app") // mounts the method
+	v.Write(t, "auth/approle/role/alone", map[string]any{"bind_secret_id": false, "token_bound_cidrs": "127.0.0.0/8", "token_policies": "app"})
+	id, _ := v.Read(t, "auth/approle/role/alone/role-id").Data["role_id"].(string)
+	file := filepath.Join(t.TempDir(), "role-id")
+	authtest.WriteFile(t, file, id+"\n")
+	_, got, stop := run(t, v, "approle", map[string]any{"role_id_file_path": file}, nil)
+	got.next(t)
+	stop()
 }
 
 func wrongSecretID(t *testing.T, v *vaulttest.Server) {
@@ -376,6 +388,21 @@ func jwtOwnIssuer(t *testing.T, v *vaulttest.Server) {
 		t.Error("a new jwt gave the same token")
 	}
 	stop()
+	// The tokens CI systems give their jobs are of the same kind.
+	github := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "bearer job" || r.URL.Query().Get("audience") != "vault" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(map[string]string{"value": token("one")})
+	}))
+	t.Cleanup(github.Close)
+	env := map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": github.URL + "/?v=2", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "job", "VAULT_ID_TOKEN": token("two")}
+	for name, settings := range map[string]map[string]any{"github_actions": {"role": "ci", "audience": "vault"}, "gitlab": {"role": "ci"}} {
+		_, got, stop := runMethod(t, v, "jwt", byName(t, name, settings, env), nil)
+		got.next(t)
+		stop()
+	}
 	var de *auth.DeniedError
 	if err := fails(t, v, "jwt", map[string]any{"role": "ci", "jwt": token("three")}); !errors.As(err, &de) {
 		t.Errorf("a jwt of another subject: %v, want a DeniedError", err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -37,6 +38,7 @@ type Server struct {
 	unseal  string
 	process *command
 	client  *api.Client
+	mu      sync.Mutex // parallel tests share a server
 	roles   int
 }
 

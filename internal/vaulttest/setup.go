@@ -149,9 +149,11 @@ type Role struct {
 // "token_type", …) and may be nil.
 func (s *Server) AppRole(t T, params map[string]any, policies ...string) Role {
 	t.Helper()
+	s.mu.Lock()
 	s.enableAuth(t, "approle")
 	s.roles++
 	role := Role{Name: fmt.Sprintf("role%d", s.roles)}
+	s.mu.Unlock()
 	body := map[string]any{"token_policies": policies}
 	maps.Copy(body, params)
 	s.Write(t, "auth/approle/role/"+role.Name, body)
