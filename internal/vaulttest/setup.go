@@ -149,17 +149,22 @@ type Role struct {
 // "token_type", …) and may be nil.
 func (s *Server) AppRole(t T, params map[string]any, policies ...string) Role {
 	t.Helper()
-	s.mu.Lock()
-	s.enableAuth(t, "approle")
-	s.roles++
-	role := Role{Name: fmt.Sprintf("role%d", s.roles)}
-	s.mu.Unlock()
+	role := s.nextRole(t)
 	body := map[string]any{"token_policies": policies}
 	maps.Copy(body, params)
 	s.Write(t, "auth/approle/role/"+role.Name, body)
 	id, _ := s.Read(t, "auth/approle/role/"+role.Name+"/role-id").Data["role_id"].(string)
 	role.ID, role.SecretID = id, s.SecretID(t, role)
 	return role
+}
+
+func (s *Server) nextRole(t T) Role {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.enableAuth(t, "approle")
+	s.roles++
+	return Role{Name: fmt.Sprintf("role%d", s.roles)}
 }
 
 // SecretID makes one more secret id for the role.
