@@ -18,7 +18,7 @@ import (
 )
 
 // unstable is what differs between two equal sessions with Vault.
-var unstable = regexp.MustCompile(`"request_id":"[^"]*"|hvs\.[A-Za-z0-9_-]+|hvb\.[A-Za-z0-9_-]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\d[T ][0-9:.]+Z?|"accessor":"[^"]*"|"(creation_time|expire_time|ttl|creation_ttl|last_used_time|serial_number|uuid|lease_duration|server_time_utc|cluster_name)":[^,}]*|auth_token_[0-9a-f]+|auth_approle_[0-9a-f]+|[a-z0-9]+_[0-9a-f]{8}|127\.0\.0\.1:\d+|vault:v1:[A-Za-z0-9+/=]+`)
+var unstable = regexp.MustCompile(`"request_id":"[^"]*"|hvs\.[A-Za-z0-9_-]+|hvb\.[A-Za-z0-9_-]+|[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\d[T ][0-9:.]+Z?|"accessor": ?"[^"]*"|"[a-z]+_accessor": ?"[^"]*"|"(creation_time|expire_time|ttl|creation_ttl|last_used_time|serial_number|uuid|lease_duration|server_time_utc|cluster_name)":[^,}]*|auth_token_[0-9a-f]+|auth_approle_[0-9a-f]+|[a-z0-9]+_[0-9a-f]{8}|127\.0\.0\.1:\d+|vault:v1:[A-Za-z0-9+/=]+`)
 
 func stable(s string) string { return unstable.ReplaceAllString(s, "~") }
 

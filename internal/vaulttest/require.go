@@ -25,6 +25,7 @@ const (
 	PartPostgresPlugin = "vault-postgres"
 	PartEvents         = "vault115"
 	PartLoginPlugins   = "vault-auth"
+	PartClients        = "clients" // of Vault: curl and Python's hvac
 	PartLDAP           = "slapd"
 	PartKerberos       = "krb5-kdc"
 )
