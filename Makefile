@@ -35,7 +35,7 @@ VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean
+.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-proxy bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,8 @@ bench-supervise: build vault ## measure as a parent process, beside tini, and wr
 
 bench-store: build vault ## measure the lease store and put the figures into docs/secrets.md
 	@$(GO) run -buildvcs=false ./bench/store -page docs/secrets.md
+bench-proxy: build vault ## measure the listener against vault proxy with wrk and write docs/proxy-benchmarks.md
+	@$(GO) run -buildvcs=false ./bench/proxy -vault bin/vault -envexec bin/envexec -out docs/proxy-benchmarks.md
 
 budget: build ## fail when the binary is larger than it may be
 	@size=$$(wc -c < bin/envexec); echo "bin/envexec: $$size bytes of $(MAX_BYTES)"; test $$size -le $(MAX_BYTES)

@@ -63,8 +63,17 @@ func (p *Proxy) do(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// uncached are headers that make an answer differ in ways no key holds.
-var uncached = []string{headerWrapTTL, "X-Vault-Mfa", "X-Vault-Policy-Override", "Upgrade", "Range"}
+// differs reports whether a header can make an answer differ in a way no key holds:
+// any of Vault's that we do not know, for there will be more of them.
+func differs(name string) bool {
+	switch name {
+	case headerToken, headerNamespace, headerRequest, headerIndex, headerForward, headerStale:
+		return false
+	case "Upgrade", "Range", "Origin":
+		return true
+	}
+	return strings.HasPrefix(name, "X-Vault-")
+}
 
 // describe tells the cache about r. bypass: it must neither answer nor keep the answer.
 func (c *call) describe(r *http.Request) {
@@ -72,10 +81,8 @@ func (c *call) describe(r *http.Request) {
 		Method: r.Method, Path: r.URL.Path, RawPath: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Namespace: c.ns, Token: c.token, Session: c.own,
 	}
-	for _, name := range uncached {
-		if len(r.Header[name]) > 0 {
-			c.bypass = true
-		}
+	for name := range r.Header {
+		c.bypass = c.bypass || differs(name)
 	}
 	if len(r.Header[headerIndex])+len(r.Header[headerForward])+len(r.Header[headerStale]) > 0 {
 		c.req.Fresh = true

@@ -67,6 +67,7 @@ func (p *Proxy) identify(r *http.Request, l *Listener) (*call, error) {
 		if err := child.allows(r, c.ns); err != nil {
 			return nil, err
 		}
+		c.spellOut(r, child)
 	case p.cfg.Lend == LendAlways, p.cfg.Lend == LendMissing && shown == "":
 	default:
 		c.token, c.own = shown, p.session.owns(shown)

@@ -26,6 +26,9 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusMethodNotAllowed, "method is not supported"})
 		return
 	}
+	if len(r.Header["Connection"]) > 0 {
+		settleConnection(r.Header)
+	}
 	name, ours := ownPath(r.URL.Path)
 	if ours && (g.l.Role != RoleProxyOnly) && g.health(w, r, name) {
 		return
@@ -69,4 +72,26 @@ func ownPath(path string) (name string, ours bool) {
 		}
 	}
 	return "", false
+}
+
+// settleConnection takes away the headers that Connection says are for this hop only,
+// before anybody looks at them: one that is judged here must not be lost on the way.
+// Vault's own are for Vault, whatever Connection says.
+func settleConnection(h http.Header) {
+	var kept []string
+	for _, line := range h["Connection"] {
+		for name := range strings.SplitSeq(line, ",") {
+			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
+			switch {
+			case name == "Upgrade":
+				kept = []string{name}
+			case name == "Authorization" || strings.HasPrefix(name, "X-Vault-") || name == "Cache-Control" || name == "Content-Type":
+			default:
+				delete(h, name)
+			}
+		}
+	}
+	if delete(h, "Connection"); kept != nil {
+		h["Connection"] = kept
+	}
 }

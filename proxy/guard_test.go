@@ -162,7 +162,7 @@ func TestChildIsLimitedToItsPaths(t *testing.T) {
 	for path, want := range map[string]int{
 		"/v1/secret/data/app/db": 200, "/v1/secret/data/app": 200, "/v1/secret/data/apple": 403, "/v1/secret/data/other": 403,
 		"/v1/secret/data/app/../other": 403, "/v1/secret/data/app/%2e%2e/other": 403, "/v1/secret/data/app%2Fdb": 403, "/v1/secret/data//app": 403,
-		"/v1/sys/internal/ui/mounts/secret/data/app/db": 200, "/v1/sys/internal/ui/mounts/secret": 200, "/v1/sys/internal/ui/mounts/other": 403,
+		"/v1/sys/internal/ui/mounts/secret/data/app/db": 200, "/v1/sys/internal/ui/mounts/secret": 200, "/v1/sys/internal/ui/mounts/secret/app": 200, "/v1/x/sys/internal/ui/mounts/secret/app": 403, "/v1/sys/internal/ui/mounts/other": 403,
 		"/v1/auth/token/lookup-self": 502, "/v1/auth/token/revoke-self": 403, "/v1/auth/token/create": 403, "/v1/ns1/kv/x": 200, "/ui/": 403, "/v1/": 403,
 	} {
 		req, _ := http.NewRequest("GET", r.url+path, nil)

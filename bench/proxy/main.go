@@ -2,7 +2,9 @@
 // bare net/http handler that returns the same bytes, with wrk. Everything runs in
 // processes of its own on this machine, one after the other.
 //
-//	go run ./bench/proxy -vault bin/vault -duration 5s -rounds 3
+// Both read the same configuration file, but for the port.
+//
+//	make bench-proxy
 package main
 
 import (
@@ -18,15 +20,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"time"
-
-	"github.com/hashicorp/vault/api"
-
-	"github.com/envexec/envexec/proxy"
-	"github.com/envexec/envexec/secret"
 )
 
 func main() {
 	log.SetFlags(0)
+	envexec := flag.String("envexec", "bin/envexec", "the envexec binary")
+	out := flag.String("out", "", "write the table there; empty = standard output")
 	vault := flag.String("vault", "vault", "the Vault binary")
 	duration := flag.Duration("duration", 5*time.Second, "of each measurement")
 	rounds := flag.Int("rounds", 3, "measurements of each figure; the median counts")
@@ -39,36 +38,14 @@ func main() {
 	defer stop()
 	var err error
 	switch *role {
-	case "ours":
-		err = serveOurs(ctx, *address)
 	case "bare":
 		err = serveBare(ctx, *address)
 	default:
-		err = measure(ctx, options{*vault, *duration, *rounds, *leases, *only})
+		err = measure(options{*vault, *envexec, *out, *duration, *rounds, *leases, *only})
 	}
 	if err != nil {
 		log.Fatal(err)
 	}
-}
-
-// serveOurs runs our proxy as envexec would: VAULT_ADDR and VAULT_TOKEN say before what.
-func serveOurs(ctx context.Context, address string) error {
-	settings := api.DefaultConfig()
-	client, err := api.NewClient(settings)
-	if err != nil {
-		return err
-	}
-	token := client.Token()
-	client.ClearToken()
-	p, err := proxy.New(proxy.Config{
-		Client: client, Listeners: []proxy.Listener{{Address: address}}, AutoAuth: true, Lend: proxy.LendMissing,
-		UserAgent: "envexec", Cache: &proxy.Cache{StaticSecrets: true, MaxAge: 10 * time.Second, MaxAgeOffline: 5 * time.Minute},
-	})
-	if err != nil {
-		return err
-	}
-	_ = p.WriteToken(ctx, secret.Token{ID: secret.NewText(token), Epoch: 1})
-	return p.Run(ctx)
 }
 
 // serveBare returns the bytes on standard input to every request.

@@ -62,7 +62,7 @@ func (ch *Change) apply(status int, body []byte) {
 	if _, _, ok := cutSegments(ch.full, "identity/"); ok {
 		c.rights()
 	}
-	for _, g := range groups(ch.full) {
+	for _, g := range allGroups(ch.full, ch.r.Namespace) {
 		for v := range c.groups[g] {
 			c.removeValue(v)
 		}

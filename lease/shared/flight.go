@@ -266,7 +266,7 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 		return
 	}
 	name := f.full + "?" + f.r.Query
-	v := c.valueOf(name, f.full)
+	v := c.valueOf(name, f.full, f.r.Namespace)
 	if old := v.answer.Load(); old == nil || a.at >= old.at {
 		if old != nil {
 			c.size -= old.cost()
@@ -291,12 +291,12 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 }
 
 // valueOf returns the KV secret with this name, making one when there is none. mu is held.
-func (c *Cache) valueOf(name, full string) *value {
+func (c *Cache) valueOf(name, full, ns string) *value {
 	v := c.values[name]
 	if v != nil {
 		return v
 	}
-	v = &value{key: name, groups: groups(full), tickets: map[*entry]struct{}{}}
+	v = &value{key: name, ns: ns, groups: allGroups(full, ns), tickets: map[*entry]struct{}{}}
 	c.values[name] = v
 	for _, g := range v.groups {
 		if c.groups[g] == nil {

@@ -144,6 +144,16 @@ func groups(full string) []string {
 	}
 }
 
+// allGroups are the groups of a path with and without its header's namespace, which
+// Vault's community edition ignores.
+func allGroups(full, ns string) []string {
+	out := groups(full)
+	if ns != "" {
+		out = append(out, groups(strings.TrimPrefix(full, ns+"/"))...)
+	}
+	return out
+}
+
 // firstSegment is the coarsest name a write and a read of one mount share.
 func firstSegment(full string) string {
 	first, _, _ := strings.Cut(full, "/")

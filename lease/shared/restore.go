@@ -39,7 +39,7 @@ func (c *Cache) restore(all map[string][]byte) {
 	}
 	for name, r := range read { // secrets before tickets
 		if strings.HasPrefix(name, "value-") && r.Value != "" {
-			v := c.valueOf(r.Value, r.Full)
+			v := c.valueOf(r.Value, r.Full, r.NS)
 			v.answer.Store(c.recalled(r, moment))
 			c.size += v.answer.Load().cost()
 		}

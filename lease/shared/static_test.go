@@ -370,3 +370,24 @@ func TestMemoryIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestAWriteEvictsWhateverNamespaceTheReaderSaid: Vault's community edition ignores it.
+func TestAWriteEvictsWhateverNamespaceTheReaderSaid(t *testing.T) {
+	in(t, func(c *Config) { c.MaxAge = time.Hour }, func(r *rig) {
+		r.v.kv[app], r.v.kv["ns/"+app] = "old", "old"
+		a := r.v.login("a")
+		read := func() got {
+			return r.send(&Request{Method: "GET", Path: "/v1/" + app, RawPath: "/v1/" + app, Namespace: "ns", Token: a})
+		}
+		for range 3 {
+			read()
+		}
+		if g := read(); !g.hit {
+			t.Fatalf("no hit: %+v", g)
+		}
+		r.ask(a, "PUT", app, "{}")
+		if g := read(); g.hit {
+			t.Errorf("a write without the namespace left %+v", g)
+		}
+	})
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// bound says what a ratio must be.
+type bound int
+
+const (
+	noLimit bound = iota
+	atLeast
+	atMost
+)
+
+// table collects the rows.
+type table struct{ rows []string }
+
+func (t *table) row(figure string, ours, other float64, unit, than string, b bound, limit float64) {
+	ratio := ours / other
+	must, kept := "–", ""
+	switch b {
+	case atLeast:
+		must, kept = fmt.Sprintf("≥ %g", limit), keeps(ratio >= limit)
+	case atMost:
+		must, kept = fmt.Sprintf("≤ %g", limit), keeps(ratio <= limit)
+	}
+	line := fmt.Sprintf("| %s | %.0f %s | %s: %.0f %s | %.2f | %s | %s |", figure, ours, unit, than, other, unit, ratio, must, kept)
+	fmt.Fprintln(os.Stderr, line)
+	t.rows = append(t.rows, line)
+}
+
+func keeps(kept bool) string {
+	if kept {
+		return "yes"
+	}
+	return "**no**"
+}
+
+func (t *table) write(o options) error {
+	vault, _ := exec.Command(o.vault, "version").Output()
+	ours, _ := exec.Command(o.envexec, "version").Output()
+	text := fmt.Sprintf(`# Benchmarks of the listener
+
+Written by `+"`make bench-proxy`"+`: wrk with 16 connections (256 where it says so), everything in one run on one machine, taking
+turns, medians of %d measurements of %s each. `+"`envexec proxy`"+` and `+"`vault proxy`"+` read the same configuration file, but for the port.
+The ratios are what matters: Vault, the proxies and wrk share the cores, so where Vault has to work on every request no
+proxy can be faster than Vault leaves it room for; the row "straight to Vault" says how much that is.
+
+Taken %s with %s against %s on %d cores.
+
+| Figure | envexec | compared with | ratio | must be | kept |
+|---|---|---|---|---|---|
+%s
+`, o.rounds, o.duration, time.Now().Format(time.DateOnly), firstLine(ours), firstLine(vault), runtime.NumCPU(), strings.Join(t.rows, "\n"))
+	if o.out == "" {
+		_, err := fmt.Print(text)
+		return err
+	}
+	return os.WriteFile(o.out, []byte(text), 0o644) //nolint:gosec // a page of the documentation
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
