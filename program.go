@@ -224,6 +224,15 @@ func (j *job) reload(ctx context.Context) error {
 	return j.askReload(ctx)
 }
 
+// refreshAll reads the static secrets again.
+func (j *job) refreshAll(ctx context.Context) error {
+	side := j.side()
+	if side == nil || side.store == nil {
+		return nil
+	}
+	return side.store.RefreshAll(ctx)
+}
+
 // refreshOnSignal reads the static secrets again whenever the refresh signal came.
 // A service manager is told when it begins and when what changed is in use.
 func (j *job) refreshOnSignal(ctx context.Context) error {
@@ -240,7 +249,7 @@ func (j *job) refreshOnSignal(ctx context.Context) error {
 		applying.Go(func() {
 			j.reread(ctx, func(ctx context.Context) error {
 				defer close(read)
-				return j.vault.store.RefreshAll(ctx)
+				return j.refreshAll(ctx)
 			})
 		})
 		<-read
