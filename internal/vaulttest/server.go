@@ -47,6 +47,8 @@ type options struct {
 	durable   bool
 	tls       bool
 	pluginDir string
+	node      string // raft's name for it; "" = one
+	join      string // address of the leader to join
 }
 
 // Option changes how Start runs the server.
@@ -160,6 +162,9 @@ func (s *Server) launch() error {
 	if s.client, err = s.newClient(s.RootToken); err != nil {
 		return err
 	}
+	if s.options.join != "" {
+		return s.standby()
+	}
 	return s.awaken()
 }
 
@@ -180,21 +185,29 @@ func (s *Server) arguments() ([]string, error) {
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
+	node, join := "one", ""
+	if s.options.node != "" {
+		node = s.options.node
+	}
+	if s.options.join != "" {
+		join = fmt.Sprintf("retry_join {\n    leader_api_addr = %q\n  }", s.options.join)
+	}
 	text := fmt.Sprintf(`disable_mlock = true
 api_addr = "http://127.0.0.1:%[1]d"
 cluster_addr = "http://127.0.0.1:%[2]d"
 plugin_directory = %[4]q
 storage "raft" {
   path = %[3]q
-  node_id = "one"
+  node_id = %[5]q
   performance_multiplier = 1
+  %[6]s
 }
 listener "tcp" {
   address = "127.0.0.1:%[1]d"
   cluster_address = "127.0.0.1:%[2]d"
   tls_disable = true
 }
-`, s.port, s.port+1, data, s.options.pluginDir)
+`, s.port, s.port+1, data, s.options.pluginDir, node, join)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write configuration: %w", err)
 	}
