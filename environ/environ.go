@@ -13,6 +13,7 @@ import (
 // method that changes something returns a new value.
 type Environ struct {
 	entries map[string]entry // by folded name
+	keys    []string         // of entries, sorted; nil = not sorted yet
 }
 
 type entry struct{ name, value string }
@@ -20,7 +21,7 @@ type entry struct{ name, value string }
 // From makes an Environ of "NAME=value" strings. Of one name's entries the first
 // wins, as getenv has it; strings without a name are left out.
 func From(list []string) Environ {
-	e := Environ{make(map[string]entry, len(list))}
+	e := Environ{entries: make(map[string]entry, len(list))}
 	for _, s := range list {
 		if s == "" {
 			continue
@@ -40,10 +41,11 @@ func From(list []string) Environ {
 // FromMap makes an Environ of a map. Of names that differ only in a case the system
 // ignores, the one that sorts last wins.
 func FromMap(m map[string]string) Environ {
-	e := Environ{make(map[string]entry, len(m))}
+	e := Environ{entries: make(map[string]entry, len(m))}
 	for _, name := range slices.Sorted(maps.Keys(m)) {
 		e.entries[fold(name)] = entry{name, m[name]}
 	}
+	e.keys = e.order()
 	return e
 }
 
@@ -88,8 +90,7 @@ func (e Environ) List() []string {
 
 // Set returns e with name set to value. To set many, build them with FromMap and Merge.
 func (e Environ) Set(name, value string) Environ {
-	c := e.clone(1)
-	c.entries[fold(name)] = entry{name, value}
+	c, _ := e.Merge(Environ{entries: map[string]entry{fold(name): {name, value}}}, Override) // only Conflict fails
 	return c
 }
 
@@ -123,6 +124,7 @@ func (e Environ) Merge(over Environ, p Policy) (Environ, error) {
 		slices.Sort(both)
 		return e, &ConflictError{Names: both}
 	}
+	c.keys = union(e.order(), over.order())
 	return c, nil
 }
 
@@ -142,7 +144,7 @@ func (e Environ) Strip(patterns ...string) Environ { return e.filter(patterns, f
 func (e Environ) Keep(patterns ...string) Environ { return e.filter(patterns, true) }
 
 func (e Environ) filter(patterns []string, keep bool) Environ {
-	c := Environ{make(map[string]entry, len(e.entries))}
+	c := Environ{entries: make(map[string]entry, len(e.entries))}
 	for key, v := range e.entries {
 		if Matches(v.name, patterns...) == keep {
 			c.entries[key] = v
@@ -183,17 +185,45 @@ func (e Environ) MarshalText() ([]byte, error) {
 }
 
 func (e Environ) clone(room int) Environ {
-	c := Environ{make(map[string]entry, len(e.entries)+room)}
+	c := Environ{entries: make(map[string]entry, len(e.entries)+room)}
 	maps.Copy(c.entries, e.entries)
 	return c
 }
 
-func (e Environ) sorted() []entry {
+// order returns the sorted keys. They are folded: as CreateProcess wants it.
+func (e Environ) order() []string {
+	if e.keys != nil || len(e.entries) == 0 {
+		return e.keys
+	}
 	keys := make([]string, 0, len(e.entries))
 	for key := range e.entries {
 		keys = append(keys, key)
 	}
-	slices.Sort(keys) // folded: as CreateProcess wants it
+	slices.Sort(keys)
+	return keys
+}
+
+// union merges two sorted lists; a itself comes back when b adds nothing.
+func union(a, b []string) []string {
+	if !slices.ContainsFunc(b, func(key string) bool { _, has := slices.BinarySearch(a, key); return !has }) {
+		return a
+	}
+	all := make([]string, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		switch c := strings.Compare(a[0], b[0]); {
+		case c < 0:
+			all, a = append(all, a[0]), a[1:]
+		case c > 0:
+			all, b = append(all, b[0]), b[1:]
+		default:
+			all, a, b = append(all, a[0]), a[1:], b[1:]
+		}
+	}
+	return append(append(all, a...), b...)
+}
+
+func (e Environ) sorted() []entry {
+	keys := e.order()
 	all := make([]entry, len(keys))
 	for i, key := range keys {
 		all[i] = e.entries[key]

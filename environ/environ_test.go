@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -194,11 +193,32 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("%q lost in the merge", name)
 			}
 		}
-		if again := From(m.List()); !reflect.DeepEqual(again, m) {
+		if again := From(m.List()); !slices.Equal(again.List(), m.List()) {
 			t.Fatalf("%q does not survive From", m.List())
 		}
 		if kept, cut := m.Keep(pattern).Len(), m.Strip(pattern).Len(); kept+cut != m.Len() {
 			t.Fatalf("keep %d and strip %d of %d", kept, cut, m.Len())
 		}
 	})
+}
+
+func TestOrderSurvivesMerging(t *testing.T) {
+	a := FromMap(map[string]string{"B": "1", "D": "2", "A1": "3", "A": "4"})
+	for name, over := range map[string]Environ{
+		"nothing new": FromMap(map[string]string{"D": "x"}),
+		"between":     From([]string{"C=x", "A0=x", "D=x"}),
+		"around":      FromMap(map[string]string{"A": "x", "0": "x", "Z": "x"}),
+		"empty":       {},
+	} {
+		got, err := a.Merge(over, Override)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names := got.Names(); !slices.IsSorted(names) || len(names) != got.Len() {
+			t.Errorf("%s: %q", name, names)
+		}
+		if names := got.Set("AA", "").Strip("B").Names(); !slices.IsSorted(names) || len(names) != got.Len() {
+			t.Errorf("%s, then set and stripped: %q", name, names)
+		}
+	}
 }
