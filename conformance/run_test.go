@@ -186,7 +186,7 @@ func (p *process) signal(sig syscall.Signal) {
 	}
 }
 
-// wait waits for W's end.
+// wait waits for W's end, and for the last of its output where nothing of it lives on.
 func (p *process) wait() ending {
 	p.t.Helper()
 	select {
@@ -197,6 +197,10 @@ func (p *process) wait() ending {
 	status, ok := p.state.Sys().(syscall.WaitStatus)
 	if !ok {
 		p.t.Fatal("no wait status")
+	}
+	if len(p.survivors()) == 0 {
+		p.out.drain()
+		p.err.drain()
 	}
 	if status.Signaled() {
 		return ending{signal: status.Signal(), core: status.CoreDump()}

@@ -44,6 +44,14 @@ func (tr *transcript) readFrom(r io.Reader) {
 
 func (tr *transcript) finish() { close(tr.finished) }
 
+// drain waits for the end of the stream, but not for a stranger who holds it open.
+func (tr *transcript) drain() {
+	select {
+	case <-tr.finished:
+	case <-time.After(patience):
+	}
+}
+
 // next waits for a line with the prefix among those not yet taken; the ones before it are taken too.
 func (tr *transcript) next(prefix string, limit time.Duration) (string, error) {
 	timeout := time.After(limit)
