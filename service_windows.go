@@ -148,12 +148,7 @@ func (s *service) run(m *manager) int {
 }
 
 // stopInOrder does what a TERM does elsewhere.
-func stopInOrder() {
-	select {
-	case early.Term <- syscall.SIGTERM:
-	default: // asked often enough
-	}
-}
+func stopInOrder() { early.Raise(syscall.SIGTERM) }
 
 // obeyManagerOnly keeps console events away, which also come to services when
 // somebody logs off: they would stop us.

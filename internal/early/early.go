@@ -27,6 +27,15 @@ var Caught = catch(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQ
 // returns when what came before is in Caught.
 func Stop() { signal.Stop(caught) }
 
+// Raise puts sig into Caught as if it had come, where a stop is asked for by other
+// means than a signal. It never blocks: with 64 unread there is nothing to add.
+func Raise(sig os.Signal) {
+	select {
+	case caught <- sig:
+	default:
+	}
+}
+
 var caught = make(chan os.Signal, 64)
 
 // catch registers all at once: what the runtime has kept is given out from the first
