@@ -100,6 +100,7 @@ bench-supervise: build vault ## measure as a parent process, beside tini, and wr
 
 bench-store: build vault ## measure the lease store and put the figures into docs/secrets.md
 	@$(GO) run -buildvcs=false ./bench/store -page docs/secrets.md
+
 bench-proxy: build vault ## measure the listener against vault proxy with wrk and write docs/proxy-benchmarks.md
 	@$(GO) run -buildvcs=false ./bench/proxy -vault bin/vault -envexec bin/envexec -out docs/proxy-benchmarks.md
 

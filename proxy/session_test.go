@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -141,5 +142,38 @@ func FuzzRequestLine(f *testing.F) {
 		c.describe(r)
 		_ = callerToken(r.Header)
 		ownPath(r.URL.Path)
+	})
+}
+
+// FuzzBodies: whatever a client asks and Vault answers, an answer that passed strip
+// tells no id and no accessor.
+func FuzzBodies(f *testing.F) {
+	f.Add([]byte(`{"token":"session"}`), []byte(`{"data":{"id":"session","accessor":"acc"}}`))
+	f.Add([]byte(`token=session`), []byte(`{"auth":{"client_token":"session","accessor":"acc"},"data":null}`))
+	f.Add([]byte(`{"token":1}`), []byte(`{"data":[],"auth":{}}`))
+	f.Add([]byte(`{"token":"a","token":"session"}`), []byte(`{"data":{"id":"a","id":"session"},"data":{"accessor":"b"}}`))
+	f.Fuzz(func(t *testing.T, asked, answer []byte) {
+		_ = askedToken(asked, string(asked))
+		out, err := withoutToken(answer)
+		if err != nil {
+			return
+		}
+		var told map[string]json.RawMessage
+		if err := json.Unmarshal(out, &told); err != nil {
+			t.Fatalf("%s: %v", out, err)
+		}
+		var data, auth map[string]json.RawMessage
+		_ = json.Unmarshal(told["data"], &data)
+		_ = json.Unmarshal(told["auth"], &auth)
+		for _, name := range []string{"id", "accessor"} {
+			if _, has := data[name]; has {
+				t.Errorf("%s of the data is told: %s", name, out)
+			}
+		}
+		for _, name := range []string{"client_token", "accessor"} {
+			if v, has := auth[name]; has && string(v) != `""` {
+				t.Errorf("%s is told: %s", name, out)
+			}
+		}
 	})
 }
