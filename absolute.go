@@ -18,7 +18,7 @@ var fileSettings = []string{
 // envexec stands in the root directory, so that it keeps no mount busy.
 func absolute(c *config.Config) error {
 	paths := []*string{
-		&c.PIDFile, &c.Log.File, &c.Login.TokenFile,
+		&c.PIDFile, &c.Log.File, &c.Program.Stdout, &c.Program.Stderr, &c.Login.TokenFile,
 		&c.Vault.CACert, &c.Vault.CAPath, &c.Vault.ClientCert, &c.Vault.ClientKey,
 		&c.Cache.Persist.Path, &c.Cache.Persist.TokenFile, &c.Cache.Persist.KeyFile, &c.Cache.Persist.OldKeyFile,
 	}

@@ -36,6 +36,11 @@ func (c *checkup) local(cfg *config.Config, env environ.Environ) {
 			c.add(fine, "program", "%s can be run", cfg.Program.Args[0])
 		}
 	}
+	for _, f := range []string{cfg.Program.Stdout, cfg.Program.Stderr, cfg.Log.File, cfg.PIDFile} {
+		if f != "" {
+			c.directory("file", f)
+		}
+	}
 	for _, s := range cfg.Sockets {
 		c.port(s.Network, s.Address)
 	}

@@ -64,6 +64,7 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		Logger: j.log,
 		Trace:  j.watch(),
 	}
+	sup.Stdout, sup.Stderr = j.stdout, j.stderr
 	if c.Program.User != "" {
 		sup.User = parse(p, "user", c.Program.User, supervise.LookupUser)
 	}
@@ -79,6 +80,18 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		return nil, misconfigured{err}
 	}
 	return program, nil
+}
+
+// outputFile opens what the program's output is appended to; nil = ours.
+func outputFile(p *parsing, path string) *os.File {
+	if path == "" {
+		return nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // as Vault's agent
+	if err != nil {
+		p.errs = append(p.errs, fmt.Errorf("the program's output: %w", err))
+	}
+	return f
 }
 
 // listen opens the sockets held for the program.

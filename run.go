@@ -126,6 +126,8 @@ type job struct {
 	program *supervise.Supervisor // nil: an agent without a program
 	state   state
 
+	stdout, stderr *os.File // the program's; nil = ours
+
 	manager *manager // nil where there is none
 
 	logging    *logging
@@ -154,6 +156,10 @@ func newJob(cfg *config.Config, env environ.Environ, logging *logging, sigs *sup
 		return nil, misconfigured{err}
 	}
 	if len(cfg.Program.Args) > 0 && !cfg.Program.Exec {
+		j.stdout, j.stderr = outputFile(p, cfg.Program.Stdout), outputFile(p, cfg.Program.Stderr)
+		if err := errors.Join(p.errs...); err != nil {
+			return nil, misconfigured{err}
+		}
 		j.program, programErr = j.newProgram()
 		if programErr == nil {
 			// Before any login: a socket that cannot be bound is a mistake in the configuration.

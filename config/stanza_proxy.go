@@ -228,7 +228,7 @@ func checkListener(d *decoder, b body, l *Listener) {
 
 func telemetryStanza(c *Config) stanza {
 	t := &c.Telemetry
-	const why = "only Prometheus, statsd, statsite and DogStatsD are served"
+	const why = "metrics are served by the listeners, nothing is sent"
 	const gauge = "it is about a Vault server's own gauges"
 	s := stanza{
 		doc: "Metrics.",
@@ -248,6 +248,9 @@ func telemetryStanza(c *Config) stanza {
 			{name: "filter_default", to: &t.FilterDefault, doc: "metrics no prefix_filter names are sent"},
 			{name: "prefix_filter", to: &t.PrefixFilter, doc: "+prefix to send, -prefix not to", example: `["-vault.runtime"]`},
 		},
+	}
+	for i := range s.keys {
+		s.keys[i].why = "metrics are only served, in Prometheus' form or as JSON, by the listeners"
 	}
 	for _, name := range []string{"circonus_api_token", "circonus_api_app", "circonus_api_url", "circonus_submission_interval", "circonus_submission_url", "circonus_check_id",
 		"circonus_check_force_metric_activation", "circonus_check_instance_id", "circonus_check_search_tag", "circonus_check_display_name", "circonus_check_tags",
