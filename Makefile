@@ -35,7 +35,7 @@ VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-proxy bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean
+.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-proxy bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean man
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ budget: build ## fail when the binary is larger than it may be
 
 lint: ## golangci-lint, at its pinned version
 	$(GO) run $(GOLANGCI_LINT) run ./...
+
+man: ## docs/envexec.1, made from the flags
+	$(GO) test -run DocsManPage -update .
 
 fmt: ## format the code
 	gofmt -s -w $$(git ls-files '*.go')

@@ -13,9 +13,12 @@ func HelpText(word Word) string {
   envexec [flags] -- PROGRAM [ARGS]
   envexec COMMAND [flags]
 
-Commands: check, render, init, proxy, status, reload, version
-
+Commands:
 `)
+	for _, c := range Commands() {
+		fmt.Fprintf(&b, "  %-38s %s\n", c.Name, c.Usage)
+	}
+	b.WriteByte('\n')
 	group := ""
 	for _, f := range Flags() {
 		if f.Hidden {
@@ -61,4 +64,20 @@ func Flags() []Flag {
 		all = append(all, Flag{Name: o.name, Short: o.short, Arg: o.arg, Env: variables(o), Usage: o.usage, Group: o.group, Hidden: o.hidden, Repeats: o.repeats()})
 	}
 	return all
+}
+
+// Command is one of envexec's own words.
+type Command struct{ Name, Usage string }
+
+// Commands lists the words in the order of the help text.
+func Commands() []Command {
+	return []Command{
+		{"check", "look at everything a start needs and change nothing"},
+		{"render", "print what the program would get"},
+		{"init", "write a starter configuration from what is in Vault"},
+		{"proxy", "serve Vault's API without a program"},
+		{"status", "show a running envexec's phase and secrets"},
+		{"reload", "have a running envexec read its configuration anew"},
+		{"version", "print the version"},
+	}
 }

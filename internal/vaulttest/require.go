@@ -28,6 +28,7 @@ const (
 	PartClients        = "clients" // of Vault: curl and Python's hvac
 	PartLDAP           = "slapd"
 	PartKerberos       = "krb5-kdc"
+	PartGroff          = "groff"
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails
