@@ -16,7 +16,7 @@ const module = "github.com/envexec/envexec/"
 // rooms lists what each package may import of ours. Siblings never import each
 // other; only the root package knows them all.
 var rooms = map[string][]string{
-	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/files", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
+	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/fault", "internal/files", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
 	"auth":               {"secret", "auth/method", "internal/clock"},
 	"auth/authtest":      {"auth", "auth/method", "secret", "internal/vaulttest"},
 	"auth/sink":          {"auth", "auth/method", "secret", "internal/clock", "internal/files"},
@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"internal/due":       {},
 	"internal/files":     {},
 	"internal/early":     {},
+	"internal/fault":     {},
 	"internal/systemd":   {},
 	"internal/telemetry": {},
 	"internal/vaulttest": {},
@@ -39,7 +40,7 @@ var rooms = map[string][]string{
 	"proxy":              {"secret", "lease", "lease/shared", "internal/clock", "internal/files"},
 	"secret":             {},
 	"signals":            {},
-	"supervise":          {"environ", "signals", "internal/clock", "internal/early", "internal/systemd"},
+	"supervise":          {"environ", "signals", "internal/clock", "internal/early", "internal/fault", "internal/systemd"},
 }
 
 // fences names the only rooms that may import a third party's package.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/envexec/envexec/config"
+	"github.com/envexec/envexec/internal/fault"
 	"github.com/envexec/envexec/internal/systemd"
 	"github.com/envexec/envexec/signals"
 	"github.com/envexec/envexec/supervise"
@@ -258,6 +259,7 @@ func (j *job) refreshOnSignal(ctx context.Context) error {
 			return nil
 		}
 		// The next signal does not wait until this one's change is in use: a burst is one change.
+		fault.Point("service")
 		read := make(chan struct{})
 		applying.Go(func() {
 			j.reread(ctx, func(ctx context.Context) error {

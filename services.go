@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"sync"
+
+	"github.com/envexec/envexec/internal/fault"
 )
 
 // services are the goroutines that serve the program: session, store, renderer,
@@ -35,7 +37,7 @@ func (s *services) group(fail context.CancelCauseFunc) *services {
 // start runs a service until stop; its name is for the reader of the code. An error before that ends the program.
 func (s *services) start(_ string, run func(context.Context) error) {
 	s.wg.Go(func() {
-		if err := run(s.ctx); err != nil && s.ctx.Err() == nil {
+		if err := fault.Try(func() error { return run(s.ctx) }); err != nil && s.ctx.Err() == nil {
 			s.fail(err)
 		}
 	})

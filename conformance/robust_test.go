@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -93,6 +94,43 @@ func TestX2(t *testing.T) {
 	}
 	t.Logf("%d restarts: descriptors %d to %d, threads %d to %d, memory %d to %d KiB",
 		rounds, fds, laterFDs, threads, laterThreads, rss, laterRSS)
+}
+
+// X3 runs a build that panics where it is told to. The panic of a library's own goroutine is not among these: Go ends
+// the process with status 2 then, and the program gets the parent-death signal of S19.
+func TestX3(t *testing.T) {
+	t.Parallel()
+	broken := filepath.Join(scratch, "envexec-faults")
+	build := exec.Command("go", "build", "-tags", "urfave_cli_no_docs,faults", "-o", broken, "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := run(build); err != nil {
+		t.Fatal(err)
+	}
+	under := parent{"faults", func(flags, args []string) []string {
+		return append(append([]string{broken}, flags...), append([]string{"--"}, args...)...)
+	}}
+	inPlaces(t, "plain pidns", func(t *testing.T, at place) {
+		for where, sig := range map[string]syscall.Signal{"supervisor": syscall.SIGUSR1, "service": refreshNow} {
+			t.Run(where, func(t *testing.T) {
+				vault := newVault(t)
+				p := start(t, command{
+					place: at, under: under, flags: rotating(), env: append(vault.env(), "ENVEXEC_FAULT="+where),
+					args: program("on=TERM", "{", "say=term", "exit=0", "}", "env=VALUE", "wait"),
+				})
+				p.line("env VALUE=1")
+				p.signal(sig)
+				p.line("term")
+				expectEnd(t, p, 125)
+				<-p.err.finished
+				if text := p.err.text(); strings.Contains(text, "secret-in-a-panic") || !strings.Contains(text, "fault.Point") {
+					t.Errorf("W wrote:\n%s", text)
+				}
+				if left := p.survivors(); len(left) != 0 {
+					t.Errorf("processes %v are left", left)
+				}
+			})
+		}
+	})
 }
 
 // X4: no /proc at all. The container part of the case is places docker of E1, S1 and Z1.

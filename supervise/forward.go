@@ -4,6 +4,7 @@ import (
 	"context"
 	"syscall"
 
+	"github.com/envexec/envexec/internal/fault"
 	"github.com/envexec/envexec/signals"
 )
 
@@ -17,6 +18,7 @@ func (s *Supervisor) stopForContext(ctx context.Context) {
 
 // signal takes one signal from outside.
 func (s *Supervisor) signal(ctx context.Context, got syscall.Signal) {
+	fault.Point("supervisor")
 	if isJobControl(got) {
 		s.jobControl(got)
 		return

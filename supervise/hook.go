@@ -12,7 +12,7 @@ func (s *Supervisor) hook(a action) {
 	r := s.running[a.child]
 	env := append(s.environment(s.gens[a.generation], r), "ENVEXEC_PID="+strconv.Itoa(r.pid), "ENVEXEC_CHANGED="+strings.Join(s.changed, ","))
 	still := s.still()
-	s.wg.Go(func() {
+	s.spawn(func() {
 		var errs []error
 		for _, argv := range a.hooks {
 			errs = append(errs, still.runHook(still.besides(&running{env: env}, argv)))

@@ -92,7 +92,7 @@ func (s *Supervisor) ignoreGone(err error) {
 
 func (s *Supervisor) prepare(id uint64) {
 	g := s.gens[id]
-	s.wg.Go(func() {
+	s.spawn(func() {
 		var err error
 		if g.Prepare != nil {
 			err = g.Prepare(s.life)
@@ -109,7 +109,7 @@ func (s *Supervisor) launch(ctx context.Context, a action) {
 	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.running[a.child] = r
 	still := s.still()
-	s.wg.Go(func() {
+	s.spawn(func() {
 		proc, err := still.start(r, g, a.write)
 		if err != nil {
 			var transient transientError
@@ -247,7 +247,7 @@ func (s *Supervisor) listenTo(r *running) {
 	if r.notify == nil {
 		return
 	}
-	s.wg.Go(func() {
+	s.spawn(func() {
 		for {
 			m, err := r.notify.Receive()
 			if err != nil {
@@ -261,6 +261,7 @@ func (s *Supervisor) listenTo(r *running) {
 // exited cleans up after an ended program; evGone follows.
 func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 	r.cancel()
+	r.ended = true
 	s.log.Debug("program ended", "pid", r.proc.pid(), "generation", r.generation, "status", st.String())
 	if s.cfg.Trace.Exited != nil {
 		s.cfg.Trace.Exited(r.proc.pid(), r.generation, st)
@@ -274,7 +275,7 @@ func (s *Supervisor) exited(ctx context.Context, r *running, st Status) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	leave := s.cfg.Leftovers
-	s.wg.Go(func() {
+	s.spawn(func() {
 		if !leave {
 			r.proc.clean(ctx, grace, orphans)
 		}

@@ -18,15 +18,15 @@ func (s *Supervisor) watchReady(r *running) {
 	switch s.cfg.Ready.Kind {
 	case ReadyFD:
 		pipe := r.readyPipe
-		s.wg.Go(func() {
+		s.spawn(func() {
 			if readNewline(r.ctx, pipe) {
 				s.proved(r)
 			}
 		})
 	case ReadyExec, ReadyTCP, ReadyHTTP:
-		s.wg.Go(func() { still.probe(r) })
+		s.spawn(func() { still.probe(r) })
 	case ReadyDelay:
-		s.wg.Go(func() {
+		s.spawn(func() {
 			if pause(r.ctx, still.cfg.Ready.Delay) {
 				s.proved(r)
 			}

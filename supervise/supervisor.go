@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/envexec/envexec/internal/clock"
+	"github.com/envexec/envexec/internal/fault"
 	"github.com/envexec/envexec/internal/systemd"
 )
 
@@ -48,6 +49,7 @@ type running struct {
 	ctx        context.Context    //nolint:containedctx // lives exactly as long as the child
 	proc       process            // nil while launching
 	pid        int
+	ended      bool // collected or about to be
 	env        []string
 	notify     *systemd.Receiver // nil: the program gets no NOTIFY_SOCKET
 	readyPipe  *os.File          // our end; nil without
@@ -119,7 +121,11 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 	defer s.close()
 	var end context.CancelFunc
 	s.life, end = context.WithCancel(context.WithoutCancel(ctx))
-	s.loop(ctx, gens, sigs)
+	err := fault.Try(func() error { s.loop(ctx, gens, sigs); return nil })
+	if err != nil {
+		s.abandon()
+		s.finished = &action{err: err}
+	}
 	end()
 	close(s.quit)
 	for _, r := range s.running {
@@ -238,6 +244,15 @@ func (s *Supervisor) noMore(ctx context.Context) {
 		s.m.err = err
 	}
 	s.finished = &action{err: s.m.err}
+}
+
+// spawn runs f beside the loop; its panic is the loop's.
+func (s *Supervisor) spawn(f func()) {
+	s.wg.Go(func() {
+		if err := fault.Try(func() error { f(); return nil }); err != nil {
+			s.post(news{call: func() { panic(err) }})
+		}
+	})
 }
 
 // post hands an event to the loop, unless the loop has ended.
