@@ -34,6 +34,7 @@ func statusOf(err error) (status int, hint string) {
 		usage    *config.UsageError
 		problems *config.Error
 		denied   *auth.DeniedError
+		wrapping *method.WrappingError
 		start    *supervise.StartError
 		conflict *environ.ConflictError
 		tooLong  *environ.TooLongError
@@ -48,6 +49,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusNotRunnable, "deliver it as a file: --as-file or --file"
 	case errors.As(err, &problems), errors.As(err, &conflict):
 		return statusConfig, ""
+	case errors.As(err, &wrapping):
+		return statusDenied, ""
 	case errors.As(err, &denied) && method.InvalidToken(denied):
 		return statusDenied, "the token has ended, was revoked, or belongs to another Vault"
 	case errors.As(err, &denied):

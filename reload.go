@@ -42,7 +42,6 @@ type change struct {
 	wanted  wanted
 	program *supervise.Supervisor // settings for the running one; nil without a program
 	rules   changeRules
-	signals map[string]bool
 
 	vault     *vaultSide // the present one, or its successor
 	successor bool       // vault is new: another server, login or sink

@@ -93,7 +93,7 @@ func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Env
 		if err := os.WriteFile(cfg.PIDFile, fmt.Appendln(nil, os.Getpid()), 0o600); err != nil {
 			return 0, misconfigured{fmt.Errorf("write the process id: %w", err)}
 		}
-		defer os.Remove(cfg.PIDFile)
+		defer func() { _ = os.Remove(cfg.PIDFile) }()
 	}
 	j, err := newJob(cfg, env, log, sigs)
 	if err != nil {
@@ -194,7 +194,7 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 	switch {
 	case j.program == nil:
 		j.serveAside(s)
-		status, err = j.agent(s, program)
+		status, err = j.agent(program, s)
 	default:
 		gens := make(chan supervise.Generation, 1)
 		j.feed(s, gens)
@@ -297,7 +297,7 @@ func (j *job) merge(base environ.Environ, g envtemplate.Generation) (environ.Env
 }
 
 // agent serves without a program until TERM or INT: sinks, files, listeners.
-func (j *job) agent(s *services, program context.Context) (supervise.Status, error) {
+func (j *job) agent(program context.Context, s *services) (supervise.Status, error) {
 	ctx, stop := context.WithCancel(program)
 	defer stop()
 	started := j.giveUpAfter(s)

@@ -231,7 +231,7 @@ type scriptVault struct {
 	*vaulttest.Server
 	mark     int64
 	roles    map[string]vaulttest.Role
-	postgres *vaulttest.Postgres
+	postgres *vaulttest.Postgres //nolint:unused // by the integration scripts
 }
 
 type vaultKey struct{}

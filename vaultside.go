@@ -512,11 +512,3 @@ func handOver(old *proxy.Proxy, serving *services, next *config.Config) {
 	}
 	serving.cancel()
 }
-
-// refreshAll reads all static secrets again.
-func (v *vaultSide) refreshAll(ctx context.Context) error {
-	if v == nil || v.store == nil {
-		return nil
-	}
-	return v.store.RefreshAll(ctx)
-}

@@ -117,7 +117,7 @@ func (l *loop) resumed(k *kept, print string, s *api.Secret, err error) {
 // drop lets the next attempt be a login. The record goes when there is a newer one.
 func (l *loop) drop(k *kept, why string) {
 	l.kept, l.busy = nil, false
-	l.cfg.Logger.Info(why, "accessor", k.Accessor)
+	l.cfg.Logger.Info(why, "accessor", k.Accessor) //nolint:sloglint // a constant of each caller
 }
 
 func anyList(list []string) []any {

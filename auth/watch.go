@@ -58,7 +58,7 @@ func (s *Session) watch(ctx context.Context, c method.Credentials, changes chan<
 		case <-events:
 			wait.Reset(settle)
 			quiet(ctx, events, wait)
-		case <-errs:
+		case <-errs: //nolint:errcheck // looking again and again stays as the net
 		case <-wait.C:
 		}
 		wait.Stop()

@@ -6,9 +6,10 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/envexec/envexec/environ"
 	"github.com/hashicorp/hcl/hcl/ast"
 	"github.com/hashicorp/hcl/hcl/token"
+
+	"github.com/envexec/envexec/environ"
 )
 
 // decoder reads bodies by their stanzas. It goes on after a problem, so that one

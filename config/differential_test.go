@@ -7,8 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/envexec/envexec/environ"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/envexec/envexec/environ"
 )
 
 // Whatever file the real vault agent or vault proxy accepts, check --offline --lenient

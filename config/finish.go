@@ -22,7 +22,7 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 		c.Environment.Inherited, _ = c.Environment.Inherited.Merge(fromFile, environ.KeepFirst)
 	}
 	finishVault(d, c)
-	finishFrom(c, line, opts)
+	finishFrom(c, opts)
 	finishNamed(d, c)
 	if c.Start.Once && c.Start.Timeout == 0 && d.origins[&c.Start.Timeout] == "" {
 		c.Start.Timeout = startTimeoutOnce
@@ -75,7 +75,7 @@ func finishVault(d *decoder, c *Config) {
 }
 
 // finishFrom gives --prefix and --upcase to the --from flags.
-func finishFrom(c *Config, line commandLine, opts []option) {
+func finishFrom(c *Config, opts []option) {
 	prefix := ""
 	for _, o := range opts {
 		if p, ok := o.to.(*string); ok && o.name == "prefix" {

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/envexec/envexec/environ"
 	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/envexec/envexec/environ"
 )
 
 // Whatever the bytes: no panic, no more time than they are long, and every problem has a

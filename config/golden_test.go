@@ -12,9 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/secret"
-	"github.com/rogpeppe/go-internal/txtar"
 )
 
 var update = flag.Bool("update", false, "write the golden files and the reference page anew")

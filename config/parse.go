@@ -38,11 +38,11 @@ func parseFor(dir string, args []string, env environ.Environ, windows bool) (*Co
 	d.dir = dir
 	at := layers{report: &d.report, origins: d.origins, env: env}
 	d.lenient = at.lenient(line)
-	at.readEnvFiles(line, opts, c)
+	at.readEnvFiles(line, opts)
 	d.env = at.env
 	d.dups, _ = parseBool(value(at.env, "VAULT_ALLOW_PENDING_REMOVAL_DUPLICATE_HCL_ATTRIBUTES"))
 
-	paths := at.paths(line, opts, c)
+	paths := at.paths(line, opts)
 	d.readFiles(c, d.expand(paths))
 	fromFiles := *c
 	if len(line.program) > 0 {
@@ -57,7 +57,7 @@ func parseFor(dir string, args []string, env environ.Environ, windows bool) (*Co
 	c.Environment.Strip = stripList(c.Cache.Persist)
 	finish(d, c, &fromFiles, opts, line)
 	checkSystem(d, c, windows)
-	if u := nothingToDo(c, line, len(d.problems) > 0); u != nil {
+	if u := nothingToDo(c, len(d.problems) > 0); u != nil {
 		return nil, u
 	}
 	if c.Word == Check || c.Check.Explain {
@@ -82,7 +82,7 @@ func (l *layers) lenient(line commandLine) bool {
 
 // readEnvFiles merges the env files of flags and variables into the environment; those a
 // configuration file names only reach the program, in finish.
-func (l *layers) readEnvFiles(line commandLine, opts []option, c *Config) {
+func (l *layers) readEnvFiles(line commandLine, opts []option) {
 	l.files = map[string]string{}
 	for _, o := range opts {
 		if o.name != "env-file" {
@@ -117,7 +117,7 @@ func (l *layers) mergeEnvFile(env environ.Environ, file string) environ.Environ 
 }
 
 // paths are the --config flags, or without any the variable's.
-func (l *layers) paths(line commandLine, opts []option, c *Config) []string {
+func (l *layers) paths(line commandLine, opts []option) []string {
 	if line.has("config") {
 		return line.flags["config"]
 	}
@@ -132,7 +132,7 @@ func (l *layers) paths(line commandLine, opts []option, c *Config) []string {
 }
 
 // nothingToDo: no program, no file and nothing to serve is a mistake of the caller.
-func nothingToDo(c *Config, line commandLine, broken bool) error {
+func nothingToDo(c *Config, broken bool) error {
 	agent := len(c.Files) > 0 || len(c.Listeners) > 0 || len(c.Secrets.RenderFiles) > 0
 	if broken || len(c.Program.Args) > 0 || agent || (c.Word != Run && c.Word != Proxy) {
 		return nil

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/envexec/envexec/environ"
 	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/environ"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -15,7 +15,7 @@ type report struct {
 	warnings []Problem
 }
 
-func (r *report) fail(pos Position, key, message, hint string) {
+func (r *report) fail(pos Position, key, message, hint string) { //nolint:unparam // the shape of doubt
 	r.problems = append(r.problems, Problem{Pos: pos, Key: key, Message: message, Hint: hint})
 }
 

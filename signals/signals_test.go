@@ -7,8 +7,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/envexec/envexec/signals"
 	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/signals"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -192,5 +192,8 @@ func (c *Config) check() error {
 	if c.QuietMax < c.Quiet {
 		bad("maximum quiet period %v is shorter than the quiet period %v", c.QuietMax, c.Quiet)
 	}
+	if info, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !info.IsDir()) {
+		bad("working directory %q: there is no such directory", c.Dir)
+	}
 	return errors.Join(append(errs, c.Crash.check(), c.Ready.check(c), c.checkSockets(), c.checkPlan())...)
 }

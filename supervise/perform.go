@@ -307,7 +307,10 @@ func (s *Supervisor) applied(a action) {
 			"policy", a.policy.String(), "generation", a.generation, "changed", s.changed, "error", a.err.Error())
 		return
 	}
-	s.log.Info("secrets changed and are in use",
-		"policy", a.policy.String(), "generation", a.generation, "changed", s.changed)
+	if a.policy == None {
+		s.log.Info("secrets changed, the program keeps those it started with", "generation", a.generation, "changed", s.changed)
+	} else {
+		s.log.Info("secrets changed and are in use", "policy", a.policy.String(), "generation", a.generation, "changed", s.changed)
+	}
 	s.latest, s.changed = s.changed, nil
 }
