@@ -1,7 +1,9 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/envexec/envexec/environ"
@@ -22,8 +24,12 @@ func restCollector(env environ.Environ) {
 		}
 	}
 	usual, unlimited := debug.SetGCPercent(-1), debug.SetMemoryLimit(collectorLimit)
-	time.AfterFunc(collectorRest, func() {
+	work := sync.OnceFunc(func() {
 		debug.SetGCPercent(usual)
 		debug.SetMemoryLimit(unlimited)
 	})
+	time.AfterFunc(collectorRest, work)
+	// A start that needs more than the limit would collect without end: the first
+	// collection, which takes this away, ends the rest.
+	runtime.AddCleanup(new([64]byte), func(func()) { work() }, work)
 }
