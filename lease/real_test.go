@@ -243,7 +243,7 @@ func TestRealTransitAndUnwrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := secret.Request{Op: secret.Write, Path: "sys/wrapping/unwrap", Body: map[string]any{"token": wrapped.WrapInfo.Token}}
-	if s := r.get(req); s.Values()["data"] == nil {
+	if s := r.get(req); s.Values()["k"] != "v" {
 		t.Errorf("unwrapped: %v", s.Keys())
 	}
 	before := r.requests.Load()
