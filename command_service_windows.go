@@ -161,9 +161,9 @@ func halt(s *mgr.Service) (svc.Status, error) {
 	switch {
 	case errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE):
 		return s.Query()
-	case errors.Is(err, windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL):
+	case errors.Is(err, windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL), errors.Is(err, windows.ERROR_INVALID_SERVICE_CONTROL):
 		if now, err = s.Query(); err == nil && now.State == svc.StartPending {
-			err = endProcess(now.ProcessId)
+			return svc.Status{State: svc.Stopped}, endProcess(now.ProcessId)
 		}
 	}
 	for err == nil && now.State != svc.Stopped {

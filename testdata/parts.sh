@@ -15,6 +15,7 @@ part slapd 'logins by ldap and kerberos' sh -c 'command -v slapd || ls /usr/sbin
 part krb5-kdc 'logins by kerberos' sh -c 'command -v krb5kdc || ls /usr/sbin/krb5kdc'
 part docker 'container tests' docker info
 part systemd 'unit tests' sh -c 'test -d /run/systemd/system || command -v systemd'
+part wine 'the Windows build, its service and its unit tests' sh -c 'ls /usr/lib/wine/wine64 && command -v x86_64-w64-mingw32-gcc'
 part tini 'comparison with tini' has tini
 part dumb-init 'comparison with dumb-init' has dumb-init
 part nginx 'the example for nginx' has nginx

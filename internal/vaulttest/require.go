@@ -29,6 +29,7 @@ const (
 	PartLDAP           = "slapd"
 	PartKerberos       = "krb5-kdc"
 	PartGroff          = "groff"
+	PartWine           = "wine" // with mingw-w64
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails
