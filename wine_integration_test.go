@@ -127,7 +127,6 @@ func (w *wine) command(ctx context.Context, name string, args ...string) *exec.C
 		"PATH=" + os.Getenv("PATH"), "HOME=" + w.home, "WINEPREFIX=" + filepath.Join(w.home, "prefix"), "WINEDEBUG=-all",
 		"WINEDLLOVERRIDES=mscoree,mshtml,winemenubuilder.exe=", // nothing is offered for installation
 		"LANG=C.UTF-8",
-		`ProgramData=C:\users\Public`,                          // as Wine's services have it
 	}
 	return cmd
 }
