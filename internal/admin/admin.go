@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -118,21 +117,14 @@ var ErrNone = errors.New("no running envexec found")
 
 // listenAt opens a socket file, in place of one that nobody answers on any more.
 func listenAt(path string) (net.Listener, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
+	if conn, err := connect(context.Background(), path); err == nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("%s: another process answers there", path)
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode()&fs.ModeSocket != 0 {
+	if bound(path) {
 		_ = os.Remove(path)
 	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
+	return bind(path)
 }
 
 // Target says which envexec is asked.
@@ -168,7 +160,7 @@ func Call(ctx context.Context, to Target, verb string) (json.RawMessage, error) 
 
 func (to Target) dial(ctx context.Context) (net.Conn, error) {
 	if to.Path != "" {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", to.Path)
+		conn, err := connect(ctx, to.Path)
 		if err != nil {
 			return nil, fmt.Errorf("%w at %s: %w", ErrNone, to.Path, err)
 		}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/envexec/envexec/internal/files"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -94,7 +96,7 @@ func TestPath(t *testing.T) {
 		if got, err := Call(t.Context(), Target{Path: path, PID: 1}, "status"); err != nil || string(got) != "1" {
 			t.Errorf("status = %s, %v", got, err)
 		}
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		if info, err := os.Stat(path); err != nil || !files.HasMode(path, info, 0o600) {
 			t.Error(info, err)
 		}
 		cancel()

@@ -24,20 +24,11 @@ func listen(dir string) (net.Listener, error) {
 		return nil, err
 	}
 	_ = os.Remove(p) // a dead process of the same number left it
-	ln, err := net.Listen("unix", p)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(p, 0o600); err != nil {
-		_ = ln.Close()
-		return nil, err
-	}
-	return ln, nil
+	return bind(p)
 }
 
 func dial(ctx context.Context, dir string, pid int) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "unix", path(dir, pid))
+	return connect(ctx, path(dir, pid))
 }
 
 func running(dir string) ([]int, error) {

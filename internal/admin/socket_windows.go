@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,27 +26,37 @@ func path(dir string, pid int) string {
 	return filepath.Join(dir, "envexec", strconv.Itoa(pid)+suffix)
 }
 
-// listen opens a unix socket that only we and administrators may use; on a Windows
-// that has none, a port of the loopback, with address and password in a file that only
-// we and administrators may read.
 func listen(dir string) (net.Listener, error) {
 	p := path(dir, os.Getpid())
 	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 		return nil, err
 	}
 	_ = os.Remove(p) // a dead process of the same number left it
-	ln, err := net.Listen("unix", p)
+	return bind(p)
+}
+
+// bind opens a unix socket that only we and administrators may use; on a Windows
+// that has none, a port of the loopback, with address and password in a file that only
+// we and administrators may read.
+func bind(path string) (net.Listener, error) {
+	ln, err := net.Listen("unix", path)
 	if errors.Is(err, windows.WSAEAFNOSUPPORT) {
-		return listenLoopback(p)
+		return listenLoopback(path)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := files.Private(p); err != nil {
-		_ = ln.Close()
-		return nil, err
+	if err := files.Private(path); err != nil {
+		return nil, errors.Join(err, ln.Close())
 	}
 	return ln, nil
+}
+
+// bound reports whether bind has made what is at path.
+func bound(path string) bool {
+	info, err := os.Lstat(path)
+	_, _, ok := loopback(path)
+	return ok || err == nil && info.Mode()&fs.ModeSocket != 0
 }
 
 // guarded is a listener whose clients have to know a password.
@@ -104,10 +115,15 @@ func allowed(conn net.Conn) error {
 }
 
 func dial(ctx context.Context, dir string, pid int) (net.Conn, error) {
+	return connect(ctx, path(dir, pid))
+}
+
+// connect reaches what bind has opened.
+func connect(ctx context.Context, path string) (net.Conn, error) {
 	var d net.Dialer
-	address, password, ok := loopback(path(dir, pid))
+	address, password, ok := loopback(path)
 	if !ok {
-		return d.DialContext(ctx, "unix", path(dir, pid))
+		return d.DialContext(ctx, "unix", path)
 	}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -131,7 +147,8 @@ func loopback(file string) (address, password string, ok bool) {
 	if err != nil {
 		return "", "", false
 	}
-	return strings.Cut(strings.TrimSpace(line), " ")
+	address, password, ok = strings.Cut(strings.TrimSpace(line), " ")
+	return address, password, ok && strings.HasPrefix(address, "127.0.0.1:")
 }
 
 func running(dir string) ([]int, error) {
