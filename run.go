@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,8 +82,6 @@ func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Env
 	defer log.close()
 	if m != nil {
 		log.log = slog.New(slog.NewMultiHandler(log.log.Handler(), m.events))
-		// It sets no deadline for a stop that it asks for, so the program's own holds.
-		cfg.Stop.TermTimeout = cmp.Or(cfg.Stop.TermTimeout, cfg.Stop.Timeout)
 	}
 	for _, w := range cfg.Warnings {
 		log.log.Warn("configuration", "problem", w.Error())

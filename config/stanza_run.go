@@ -31,7 +31,7 @@ func stopStanza(c *Config) stanza {
 		keys: []key{
 			{name: "signal", to: &s.Signal, doc: "signal that asks it to stop", check: func(t string) error { return checkSignal(&s.Signal, t) }},
 			{name: "timeout", to: &s.Timeout, doc: "until KILL; 0 = wait for ever"},
-			{name: "term_timeout", to: &s.TermTimeout, def: "timeout, if that is set, else 0", doc: "the same when the stop was asked for from outside", example: `"20s"`},
+			{name: "term_timeout", to: &s.TermTimeout, def: "timeout, if that is set or on Windows, else 0", doc: "the same when the stop was asked for from outside", example: `"20s"`},
 			{name: "leave_orphans", to: &s.LeaveOrphans, doc: "leave alone what it leaves behind"},
 			{name: "grace", to: &s.Grace, doc: "for processes it leaves behind, until KILL"},
 		},

@@ -14,6 +14,10 @@ func checkSystem(d *decoder, c *Config, windows bool) {
 	if !windows {
 		return
 	}
+	if d.origins[&c.Stop.TermTimeout] == "" {
+		// Who asks there, a console or the service manager, has no KILL of its own to follow.
+		c.Stop.TermTimeout = c.Stop.Timeout
+	}
 	w := windowsCheck{d}
 	w.changes(c)
 	w.signals(c)

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/envexec/envexec/environ"
 )
@@ -61,6 +62,16 @@ func TestWindowsTakesWhatItHas(t *testing.T) {
 	} {
 		if _, err := parseFor("", strings.Fields(args), environ.Environ{}, true); err != nil {
 			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+// There every stop has its deadline, also one that was asked for from outside.
+func TestWindowsStopsHaveADeadline(t *testing.T) {
+	for args, want := range map[string]time.Duration{"-- app": 30 * time.Second, "--stop-timeout 5s -- app": 5 * time.Second, "--stop-timeout 0 -- app": 0} {
+		c, err := parseFor("", strings.Fields(args), environ.Environ{}, true)
+		if err != nil || c.Stop.TermTimeout != want {
+			t.Errorf("%s: %v, %v", args, c.Stop.TermTimeout, err)
 		}
 	}
 }
