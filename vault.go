@@ -122,18 +122,13 @@ func newTransport(v config.Vault, inherited environ.Environ, protocols ...string
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
-	idle := 16
-	if len(v.DisableIdle) > 0 { // one transport for all who ask, as in Vault's own agent
-		idle = -1
-	}
 	return &http.Transport{
 		Proxy:               proxy,
 		DialContext:         dialer.DialContext,
 		DialTLSContext:      files.dial(dialer),
 		TLSClientConfig:     now, // where DialTLSContext is not asked: behind a proxy's CONNECT
 		ForceAttemptHTTP2:   slices.Contains(protocols, "h2"),
-		MaxIdleConnsPerHost: idle,
-		DisableKeepAlives:   len(v.DisableKeepAlives) > 0,
+		MaxIdleConnsPerHost: 16,
 		MaxConnsPerHost:     v.MaxConnections,
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second,
