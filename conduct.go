@@ -54,6 +54,15 @@ func (j *job) conduct(ctx context.Context, s *services, deliver func(context.Con
 				continue
 			}
 			answer <- c.reload(ctx)
+		case passed := <-j.barriers:
+			select {
+			case g := <-j.vault.generations():
+				if err := c.take(ctx, g); err != nil {
+					return err
+				}
+			default:
+			}
+			close(passed)
 		case <-ctx.Done():
 			return nil
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -229,57 +228,71 @@ func (j *job) reloadOnSignal(ctx context.Context) error {
 	}
 }
 
-// reload reads the configuration anew; a service manager is told when it begins and when
-// what changed is in use.
+// reload reads the configuration anew and returns when what changed is in use; a service
+// manager is told of both ends.
 func (j *job) reload(ctx context.Context) error {
-	if j.program != nil {
-		return j.program.Reload(ctx, j.askReload)
+	if j.program == nil {
+		return j.askReload(ctx)
 	}
-	return j.askReload(ctx)
-}
-
-// refreshAll reads the static secrets again.
-func (j *job) refreshAll(ctx context.Context) error {
-	side := j.side()
-	if side == nil || side.store == nil {
-		return nil
+	inUse, err := j.program.Reload(ctx, j.askReload)
+	if err != nil {
+		return err
 	}
-	return side.store.RefreshAll(ctx)
+	select {
+	case <-inUse:
+	case <-ctx.Done():
+	}
+	return nil
 }
 
 // refreshOnSignal reads the static secrets again whenever the refresh signal came.
-// A service manager is told when it begins and when what changed is in use.
+// A service manager is told when it begins and when what changed is in use; the next
+// signal does not wait for that: a burst is one change.
 func (j *job) refreshOnSignal(ctx context.Context) error {
-	var applying sync.WaitGroup
-	defer applying.Wait()
 	for {
 		select {
 		case <-j.refresh:
 		case <-ctx.Done():
 			return nil
 		}
-		// The next signal does not wait until this one's change is in use: a burst is one change.
 		fault.Point("service")
-		read := make(chan struct{})
-		applying.Go(func() {
-			j.reread(ctx, func(ctx context.Context) error {
-				defer close(read)
-				return j.refreshAll(ctx)
-			})
-		})
-		<-read
+		var err error
+		if j.program != nil {
+			_, err = j.program.Reload(ctx, j.refreshAll)
+		} else {
+			err = j.refreshAll(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			j.log.Warn("not every secret could be read again", "error", err)
+		}
 	}
 }
 
-func (j *job) reread(ctx context.Context, refresh func(context.Context) error) {
-	var err error
-	if j.program != nil {
-		err = j.program.Reload(ctx, refresh)
-	} else {
-		err = refresh(ctx)
+// refreshAll reads the static secrets again; a program has what came of it then.
+func (j *job) refreshAll(ctx context.Context) error {
+	side := j.side()
+	if side == nil || side.store == nil {
+		return nil
 	}
-	if err != nil && ctx.Err() == nil {
-		j.log.Warn("not every secret could be read again", "error", err)
+	err := side.store.RefreshAll(ctx)
+	if j.program != nil {
+		side.flush(ctx)
+		j.handedOver(ctx)
+	}
+	return err
+}
+
+// handedOver returns once what was rendered before has reached the program's supervisor.
+func (j *job) handedOver(ctx context.Context) {
+	passed := make(chan struct{})
+	select {
+	case j.barriers <- passed:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-passed:
+	case <-ctx.Done():
 	}
 }
 

@@ -131,16 +131,18 @@ type job struct {
 	ownSignals map[syscall.Signal]func() // that envexec itself acts on
 	references []string                  // the inherited variables whose value is a reference
 	rules      changeRules
-	refresh    chan struct{}   // one slot: a signal asked for it
-	hangup     chan struct{}   // one slot: a signal asked for a reload
-	reloads    chan chan error // asked for; the answer goes into the inner one
-	unwritten  bool            // the conductor's: the last files are not in place
+	refresh    chan struct{}      // one slot: a signal asked for it
+	hangup     chan struct{}      // one slot: a signal asked for a reload
+	reloads    chan chan error    // asked for; the answer goes into the inner one
+	barriers   chan chan struct{} // asked for; the inner one is closed when what is rendered has been handed over
+	unwritten  bool               // the conductor's: the last files are not in place
 }
 
 func newJob(cfg *config.Config, env environ.Environ, logging *logging, sigs *supervise.Signals) (*job, error) {
 	j := &job{
 		cfg: cfg, env: env, log: logging.log, logging: logging, sigs: sigs,
 		refresh: make(chan struct{}, 1), hangup: make(chan struct{}, 1), reloads: make(chan chan error),
+		barriers: make(chan chan struct{}),
 	}
 	var vaultErr, programErr error
 	j.vault, vaultErr = newVaultSide(cfg, env, j.log, nil)
@@ -193,7 +195,7 @@ func (j *job) run(ctx context.Context) (supervise.Status, error) {
 		j.serveAside(s)
 		status, err = j.agent(program, s)
 	default:
-		gens := make(chan supervise.Generation, 1)
+		gens := make(chan supervise.Generation) // no slot: what was handed over has been received
 		j.feed(s, gens)
 		j.serveAside(s) // the login is under way: nothing here is worth a moment of it
 		status, err = j.program.Run(program, gens)

@@ -34,7 +34,7 @@ type vaultSide struct {
 	front   *api.Client   // the listeners'
 	session *auth.Session // nil: listeners only, for clients with tokens of their own
 	store   *lease.Store  // nil without a session
-	reading *reading      // nil: no secret is named
+	reading *reading      // nil: no secret is named; once started the conductor's, guarded by mu for others
 	lookout *leaseLookout // only for render
 	proxy   *proxy.Proxy  // nil: no listener
 	tokens  tokenSlot     // gives the session's tokens to the proxy of the day
@@ -296,6 +296,16 @@ func (v *vaultSide) generations() <-chan envtemplate.Generation {
 	return v.reading.renderer.Generations()
 }
 
+// flush returns once what the store has told of is rendered.
+func (v *vaultSide) flush(ctx context.Context) {
+	v.mu.Lock()
+	reading := v.reading
+	v.mu.Unlock()
+	if reading != nil {
+		reading.renderer.Flush(ctx)
+	}
+}
+
 // need is what a generation's values depend on.
 type need struct {
 	epoch    uint64 // oldest login
@@ -458,7 +468,9 @@ func (v *vaultSide) adopt(ctx context.Context, ch *change) {
 	}
 	if ch.reading != nil || !ch.wanted.any() {
 		old := v.reading
+		v.mu.Lock()
 		v.reading = ch.reading
+		v.mu.Unlock()
 		old.end()
 	}
 	if !ch.relisten {

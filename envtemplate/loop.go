@@ -29,6 +29,7 @@ type loop struct {
 	planned  map[*unit]struct{} // those with a retryAt
 	engines  chan struct{}      // bounds the units that compute at once
 	watch    watch
+	flushing []*flush
 }
 
 // finish is the end of one unit's run.
@@ -58,6 +59,7 @@ func (l *loop) run() error {
 		if done, err := l.compose(); done {
 			return err
 		}
+		l.flushed()
 		timer.Reset(l.sleep())
 		select {
 		case <-l.ctx.Done():
@@ -68,6 +70,8 @@ func (l *loop) run() error {
 			l.finish(f)
 		case <-l.cfg.Source.Changed():
 			l.changed()
+		case f := <-l.flushes:
+			l.flush(f)
 		case <-l.events():
 			if soon := time.Now().Add(quietFile); soon.Before(l.watch.lookAt) {
 				l.watch.lookAt = soon
@@ -270,6 +274,11 @@ func (l *loop) sleep() time.Duration {
 	}
 	if at := l.watch.lookAt; !at.IsZero() && at.Before(wake) {
 		wake = at
+	}
+	for _, f := range l.flushing {
+		if now := time.Now(); f.until.After(now) && f.until.Before(wake) {
+			wake = f.until
+		}
 	}
 	for u := range l.planned {
 		if u.phase == resting && u.retryAt.Before(wake) {

@@ -17,12 +17,19 @@ type Renderer struct {
 	units  []*unit
 	writer *writer
 	gens   chan Generation
+
+	flushes chan *flush
+	ended   chan struct{} // closed when Run returns
 }
 
 // New checks cfg and parses every reference and template; all problems are joined.
 func New(cfg Config) (*Renderer, error) {
 	cfg.complete()
-	r := &Renderer{cfg: cfg, log: cfg.Logger, gens: make(chan Generation, 1), writer: newWriter(cfg)}
+	r := &Renderer{
+		cfg: cfg, log: cfg.Logger,
+		gens: make(chan Generation, 1), writer: newWriter(cfg),
+		flushes: make(chan *flush), ended: make(chan struct{}),
+	}
 	b := builder{cfg: &r.cfg, known: map[string]bool{printFunc: true}}
 	units, err := b.build()
 	if err != nil {
@@ -55,6 +62,7 @@ func (r *Renderer) Requests() []secret.Request {
 // returns, joined, the problems that do not heal by waiting; they are the
 // configuration's, or a secret is missing or forbidden.
 func (r *Renderer) Run(ctx context.Context) error {
+	defer close(r.ended)
 	ctx, cancel := context.WithCancel(ctx)
 	l := &loop{
 		Renderer: r, ctx: ctx,

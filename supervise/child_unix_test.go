@@ -97,6 +97,9 @@ func childReady(how string) {
 	case "notify":
 		lines := strings.Split(arg, ",")
 		_ = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET")).Send(nil, lines...)
+	case "after": // somebody opens this FIFO
+		_, _ = os.ReadFile(arg)
+		_ = systemd.NewNotifier(os.Getenv("NOTIFY_SOCKET")).Send(nil, "READY=1")
 	case "fd":
 		n, _ := strconv.Atoi(arg)
 		_, _ = unix.Write(n, []byte("listening\n"))
@@ -138,7 +141,7 @@ func begin(t *testing.T, adjust func(*Config)) *trial {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &trial{t: t, gens: make(chan Generation, 1), result: make(chan outcome, 1), states: make(chan string, 256)}
+	tr := &trial{t: t, gens: make(chan Generation), result: make(chan outcome, 1), states: make(chan string, 256)}
 	cfg := Config{
 		Command: []string{self}, NoSubreaper: true, Quiet: -1, MinUptime: -1, tty: fakeTerminal{},
 		Trace: Trace{State: func(s string) { tr.states <- s }}, Dir: t.TempDir(),

@@ -19,14 +19,10 @@ type manager struct {
 	stopping  bool      // STOPPING=1 was sent
 	pinger    uint64    // the child that sends WATCHDOG=1 itself
 	reloading bool      // the program said RELOADING=1
-	reloads   []*reload
-}
 
-// reload is one call of Reload.
-type reload struct {
-	refreshed bool // its secrets have arrived
-	done      chan struct{}
-	quiet     chan time.Duration // one slot: Config.Quiet as it was then
+	refreshing int           // calls of Reload whose refresh runs
+	owed       bool          // RELOADING=1 was sent, its READY=1 was not
+	inUse      chan struct{} // of those whose refresh is over; nil = none waits
 }
 
 // How often a slow start is excused, and for how long each time.
@@ -140,59 +136,48 @@ func (s *Supervisor) notified(ctx context.Context, r *running, m systemd.Message
 // it a reload ends too early or never.
 func stamp() string { return fmt.Sprintf("MONOTONIC_USEC=%d", systemd.Monotonic()) }
 
-// Reload tells the service manager that a reload begins, calls refresh, which
-// returns once all secrets have been read again and handed over, waits until what
-// came of it is in use, and tells the manager. It blocks; the error is refresh's.
-func (s *Supervisor) Reload(ctx context.Context, refresh func(context.Context) error) error {
-	r := &reload{done: make(chan struct{}), quiet: make(chan time.Duration, 1)}
+// Reload tells the service manager that a reload begins, calls refresh, which returns
+// once Run has received every Generation that came of it, and returns refresh's error.
+// The manager hears that we are ready again once those are in use, and inUse is closed
+// then; the end of ctx or of Run leaves it open. Run must have been called.
+func (s *Supervisor) Reload(ctx context.Context, refresh func(context.Context) error) (inUse <-chan struct{}, err error) {
 	s.post(news{call: func() {
-		r.quiet <- s.cfg.Quiet
-		s.mgr.reloads = append(s.mgr.reloads, r)
+		s.mgr.refreshing++
 		if s.mgr.ready {
+			s.mgr.owed = true
 			s.tell(nil, "RELOADING=1", stamp())
 		}
 	}})
-	err := refresh(ctx)
-	if err == nil {
-		// What was handed over is on its way here.
-		select {
-		case quiet := <-r.quiet:
-			pause(ctx, min(quiet, reloadPause)+reloadPause/10)
-		case <-s.quit:
+	err = refresh(ctx)
+	done := make(chan (<-chan struct{}), 1)
+	s.post(news{call: func() {
+		s.mgr.refreshing--
+		if s.mgr.inUse == nil {
+			s.mgr.inUse = make(chan struct{})
 		}
-	}
-	s.post(news{call: func() { r.refreshed = true; s.endReloads() }})
+		done <- s.mgr.inUse
+		s.endReloads()
+	}})
 	select {
-	case <-r.done:
-	case <-ctx.Done():
+	case inUse = <-done:
 	case <-s.quit:
 	}
-	return err
+	return inUse, err
 }
 
-// reloadPause bounds how long a Reload waits for a Generation to arrive.
-const reloadPause = time.Second
-
-// endReloads tells the manager when all reloads are in use. A change that waits
-// for its window or another try is not waited for.
+// endReloads says so when all that was reloaded is in use. A change that waits for its
+// window or another try is not waited for.
 func (s *Supervisor) endReloads() {
-	if len(s.mgr.reloads) == 0 {
-		return
-	}
 	m := &s.m
 	if m.state < stopping && (m.state != ready || m.due || !m.quietAt.IsZero() || m.asked.generation != 0 || m.hooking.generation != 0) {
 		return
 	}
-	kept := s.mgr.reloads[:0]
-	for _, r := range s.mgr.reloads {
-		if !r.refreshed {
-			kept = append(kept, r)
-			continue
-		}
-		close(r.done)
+	if s.mgr.inUse != nil {
+		close(s.mgr.inUse)
+		s.mgr.inUse = nil
 	}
-	s.mgr.reloads = kept
-	if len(kept) == 0 && s.mgr.ready && m.state < stopping {
+	if s.mgr.owed && s.mgr.refreshing == 0 && m.state < stopping {
+		s.mgr.owed = false
 		s.tell(nil, "READY=1")
 	}
 }

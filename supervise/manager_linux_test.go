@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -124,7 +125,7 @@ func TestReloadTellsTheManager(t *testing.T) {
 	tr.does("ready never")
 	sm.hears("READY=1")
 	sm.hears("STATUS=ready")
-	err := tr.sup.Reload(t.Context(), func(context.Context) error {
+	_, err := tr.sup.Reload(t.Context(), func(context.Context) error {
 		sm.hears("RELOADING=1 MONOTONIC_USEC=")
 		tr.does("ready never")
 		return nil
@@ -153,7 +154,7 @@ func TestWatchdogAndSlowStart(t *testing.T) {
 	// From now on it is the program's business.
 	sm.hears("WATCHDOG=1")
 	// A reload takes a few beats.
-	if err := tr.sup.Reload(t.Context(), func(context.Context) error { return nil }); err != nil {
+	if _, err := tr.sup.Reload(t.Context(), func(context.Context) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	sm.hears("RELOADING=1")
@@ -161,4 +162,48 @@ func TestWatchdogAndSlowStart(t *testing.T) {
 		t.Errorf("pings in the program's place: %q", before)
 	}
 	tr.stops()
+}
+
+// A storm of reloads while the program is not ready leaves nothing behind, and is answered once.
+func TestManyReloadsAreOne(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	if err := unix.Mkfifo(gate, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sm := newServiceManager(t)
+	tr := managed(t, sm, func(c *Config) { c.Ready = Ready{Kind: ReadyNotify} })
+	tr.does("ready notify READY=1")
+	sm.hears("STATUS=ready")
+	first, err := tr.sup.Reload(t.Context(), func(context.Context) error {
+		tr.does("ready after " + gate)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		again, err := tr.sup.Reload(t.Context(), func(context.Context) error { return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again != first {
+			t.Fatal("every reload waits by itself")
+		}
+	}
+	select {
+	case <-first:
+		t.Error("in use before the new program is ready")
+	default:
+	}
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if before := sm.hears("READY=1"); !slices.Contains(before, "STATUS=ready, generation 2") {
+		t.Errorf("ready again before the new program is: %q", before)
+	}
+	<-first
+	tr.stops()
+	if slices.Contains(sm.hears("STOPPING=1"), "READY=1") {
+		t.Error("ready twice")
+	}
 }

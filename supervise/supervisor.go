@@ -116,6 +116,7 @@ func (s *Supervisor) Run(ctx context.Context, gens <-chan Generation) (Status, e
 	defer s.cfg.host.close()
 	defer s.cfg.tty.reclaim()
 	if err := s.open(); err != nil {
+		close(s.quit)
 		return Status{}, err
 	}
 	defer s.close()

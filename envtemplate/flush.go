@@ -1,0 +1,53 @@
+package envtemplate
+
+import (
+	"context"
+	"slices"
+	"time"
+)
+
+// flush is one call of Flush.
+type flush struct {
+	until time.Time     // then units that cannot run hold it up no longer
+	done  chan struct{} // closed when it is over
+}
+
+// Flush returns once what the Source has told of before the call is rendered and in
+// Generations, after the units' quiet times. A secret that cannot be had holds it up as
+// long as it holds up a Generation. It also returns when ctx or Run ends.
+func (r *Renderer) Flush(ctx context.Context) {
+	f := &flush{done: make(chan struct{})}
+	select {
+	case r.flushes <- f:
+	case <-r.ended:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-f.done:
+	case <-r.ended:
+	case <-ctx.Done():
+	}
+}
+
+// flush takes one in: news that no one has looked at yet belongs to it.
+func (l *loop) flush(f *flush) {
+	l.changed()
+	f.until = time.Now().Add(l.cfg.settle)
+	l.flushing = append(l.flushing, f)
+}
+
+// flushed ends the flushes that nothing holds up any more.
+func (l *loop) flushed() {
+	if len(l.flushing) == 0 || l.touched || slices.ContainsFunc(l.units, func(u *unit) bool { return !u.changedAt.IsZero() }) {
+		return
+	}
+	l.flushing = slices.DeleteFunc(l.flushing, func(f *flush) bool {
+		over := l.pending+l.asked == 0 || !time.Now().Before(f.until)
+		if over {
+			close(f.done)
+		}
+		return over
+	})
+}
