@@ -176,3 +176,10 @@ func TestDocsSupervision(t *testing.T) {
 		}
 	})
 }
+
+// TestDocsConfiguration runs the commands of the reference page.
+func TestDocsConfiguration(t *testing.T) {
+	for _, script := range blocks(readFile(t, "docs/configuration.md"), "sh") {
+		runExample(t, t.TempDir(), script, nil)
+	}
+}

@@ -49,6 +49,7 @@ type Config struct {
 	// exec.restart_on_secret_changes and exec.restart_stop_signal, which give way to the
 	// change and stop stanzas.
 	execPolicy, execSignal string
+	signalMap, mapExit     []string // Program's pairs as they were written
 	noReaper, noRaise      Choice // --subreaper and --reraise: No is what counts
 }
 

@@ -56,6 +56,7 @@ type Cache struct {
 	MaxAgeOffline         time.Duration // the same while Vault is unreachable, default 5m
 	MaxBytes              int64         // default 64 MiB
 	ShareLogins           bool
+	behavior              string // CapabilityPessimistic in the file's words
 	Persist               Persist
 }
 

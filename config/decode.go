@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,8 @@ type decoder struct {
 	path    []string
 	blocks  map[string]Position // where each top-level block was last seen
 	opened  map[string]stanza   // stanzas that serve again
+	stood   map[string]bool     // dotted stanzas, of those that may stand once, that were read
+	over    bool                // of a stanza that stood only the named keys change
 	dups    bool                // duplicate keys are only a warning
 	env     environ.Environ
 	top     stanza // where whereIs looks
@@ -246,10 +249,12 @@ func (d *decoder) labelledBlocks(b body, bl block) {
 func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza) {
 	d.path = append(d.path, bl.name)
 	defer func() { d.path = d.path[:len(d.path)-1] }()
-	if s.reset != nil && !(s.mild && len(b.items) == 0) {
+	kept := s.mild && len(b.items) == 0 || d.over && d.stood[d.here()]
+	if s.reset != nil && !kept {
 		s.reset()
 		d.forget(s)
 	}
+	d.stood[d.here()] = true
 	b.pos = it.pos
 	if len(d.path) == 1 {
 		d.blocks[bl.name] = it.pos
@@ -268,6 +273,7 @@ func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza)
 
 // forget drops the origins of a stanza that starts anew.
 func (d *decoder) forget(s stanza) {
+	maps.DeleteFunc(d.stood, func(name string, _ bool) bool { return strings.HasPrefix(name, d.here()+".") })
 	for _, k := range s.keys {
 		delete(d.origins, k.to)
 	}

@@ -14,7 +14,7 @@ func defaults() *Config {
 		Stop:        Stop{Signal: "TERM", Timeout: 30 * time.Second, Grace: 3 * time.Second},
 		Ready:       Ready{Type: "none", Timeout: time.Minute},
 		APIProxy:    defaultAPIProxy(),
-		Cache:       Cache{CapabilityInterval: 5 * time.Minute, MaxAge: 10 * time.Second, MaxAgeEvents: time.Minute, MaxAgeOffline: 5 * time.Minute, MaxBytes: 64 << 20},
+		Cache:       Cache{CapabilityInterval: 5 * time.Minute, MaxAge: 10 * time.Second, MaxAgeEvents: time.Minute, MaxAgeOffline: 5 * time.Minute, MaxBytes: 64 << 20, behavior: "optimistic"},
 		Log:         Log{Level: "info", Format: "text", RotateDuration: 24 * time.Hour},
 		Telemetry:   Telemetry{Prefix: "vault", FilterDefault: true},
 		Admin:       "auto",

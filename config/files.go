@@ -61,7 +61,7 @@ func reason(err error) string {
 }
 
 func newDecoder(env environ.Environ) *decoder {
-	return &decoder{origins: map[any]string{}, blocks: map[string]Position{}, opened: map[string]stanza{}, env: env}
+	return &decoder{origins: map[any]string{}, blocks: map[string]Position{}, opened: map[string]stanza{}, stood: map[string]bool{}, env: env}
 }
 
 // readFiles decodes every file into c, later ones over earlier ones.
@@ -74,6 +74,10 @@ func (d *decoder) readFiles(c *Config, files []string) {
 		}
 		d.readFile(c, file, src)
 	}
+}
+
+// giveWay lets what Vault's exec stanza says hold where the change and stop stanzas are silent.
+func (d *decoder) giveWay(c *Config) {
 	for _, give := range []struct{ from, to *string }{{&c.execPolicy, &c.Change.Policy}, {&c.execSignal, &c.Stop.Signal}} {
 		if at := d.origins[give.from]; at != "" && d.origins[give.to] == "" {
 			*give.to, d.origins[give.to] = *give.from, at

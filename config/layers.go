@@ -15,13 +15,18 @@ type layers struct {
 	origins map[any]string
 	env     environ.Environ
 	files   map[string]string // variables that came from an env file: its place
+	overlay func(source string, texts []string)
 }
 
+// apply puts variables over the files and flags over both. --set comes first of each: an
+// option that is made for a key says it more plainly.
 func (l layers) apply(opts []option, line commandLine) {
 	for _, o := range opts {
 		if source, texts, ok := l.variable(o); ok {
 			l.set(o, source, texts)
 		}
+	}
+	for _, o := range opts {
 		if texts := line.flags[o.name]; len(texts) > 0 {
 			l.set(o, "--"+o.name, texts)
 		}
@@ -66,6 +71,10 @@ func splitLines(s string) []string {
 // set gives one option its value or values from one source; a list replaces the list
 // of a lower layer, a declaration is added to those already there.
 func (l layers) set(o option, source string, texts []string) {
+	if o.name == "set" {
+		l.overlay(source, texts)
+		return
+	}
 	fail := func(err error) { l.report.failSource(source, err.Error(), "") }
 	if o.add != nil {
 		for _, t := range texts {
@@ -76,8 +85,13 @@ func (l layers) set(o option, source string, texts []string) {
 			for _, p := range parts {
 				if err := o.add(p); err != nil {
 					fail(err)
+				} else if list, ok := o.to.(*[]string); ok {
+					*list = append(*list, p)
 				}
 			}
+		}
+		if o.to != nil {
+			l.origins[o.to] = source
 		}
 		return
 	}
@@ -144,6 +158,8 @@ func settings(c *Config, opts []option, origins map[any]string) []Setting {
 		s := Setting{Key: path, Value: format(k.to), Origin: origins[k.to], Default: fresh[path]}
 		if o, ok := flags[k.to]; ok {
 			s.Flag, s.Env = "--"+o.name, variables(o)
+		} else {
+			s.Flag, s.Env = "--set "+path+"=", []string{"ENVEXEC_SET"}
 		}
 		if s.Origin == "" {
 			s.Origin = "default"

@@ -15,7 +15,7 @@ type option struct {
 	usage  string
 	group  string
 	to     any
-	add    func(text string) error // instead of to; called for each mention
+	add    func(text string) error // instead of assigning; called for each mention; --set is the decoder's
 	comma  bool                    // one mention may hold a comma list
 	lines  bool                    // in a variable, items end with their line, not at a comma
 	hidden bool
@@ -64,6 +64,7 @@ func secretOptions(c *Config) []option {
 	g := groupSecrets
 	return []option{
 		{name: "config", group: g, arg: "PATH", to: &c.Files, usage: "Vault Agent or Proxy file or directory, HCL or JSON"},
+		{name: "set", group: g, arg: "KEY=VALUE|STANZA", lines: true, hidden: true, usage: "any key of the configuration reference over the files, by its dotted name or as a stanza", add: func(string) error { return nil }},
 		{name: "env", short: "e", group: g, arg: "NAME=PATH#KEY[#VERSION]", lines: true, usage: "one variable from one key of a secret", add: func(t string) error {
 			v, err := parseVariable(t)
 			return push(&s.Variables, v, err)
@@ -188,12 +189,12 @@ func programOptions(c *Config) []option {
 		{name: "keep-env", group: g, arg: "LIST", to: &e.Keep, usage: "names or globs it keeps, also of stripped credentials"},
 		{name: "on-conflict", group: g, arg: "override|keep|error", to: &e.OnConflict, usage: "secret against inherited variable (default override)", check: allow("override", "keep", "error")},
 		{name: "exec", group: g, to: &p.Exec, usage: "become the program: no supervision, no rotation"},
-		{name: "signal-map", comma: true, group: g, arg: "FROM=TO", usage: "rewrite a signal; TO 0 drops it", add: func(t string) error {
+		{name: "signal-map", to: &c.signalMap, comma: true, group: g, arg: "FROM=TO", usage: "rewrite a signal; TO 0 drops it", add: func(t string) error {
 			s, err := parseSignalPair(t)
 			return push(&p.SignalMap, s, err)
 		}},
 		{name: "signal-group", short: "g", group: g, to: &p.SignalGroup, usage: "signals go to its whole process group"},
-		{name: "map-exit", comma: true, group: g, arg: "FROM=TO", usage: "rewrite an exit status", add: func(t string) error {
+		{name: "map-exit", to: &c.mapExit, comma: true, group: g, arg: "FROM=TO", usage: "rewrite an exit status", add: func(t string) error {
 			s, err := parseStatusPair(t)
 			return push(&p.MapExit, s, err)
 		}},

@@ -118,6 +118,11 @@ A file is HCL or JSON, as for ` + "`vault agent`" + ` and ` + "`vault proxy`" + 
 
 **Precedence**, key by key: flag, then environment variable, then file, then default. ` + "`envexec check --explain`" + ` shows each value and where it comes from.
 
+**Without a file.** ` + "`--set KEY=VALUE`" + ` sets any key on this page by its dotted name, over what the files say; what it does not name stays. A stanza works too, also one that may be repeated.
+` + "`ENVEXEC_SET`" + ` holds one of them a line. A flag that is made for the key goes before ` + "`--set`" + `.
+
+` + "```sh\nenvexec check --offline --set cache.max_age=1m --set 'env_template \"GREETING\" { contents = \"hello\" }' --set 'listener \"tcp\" { address = \"127.0.0.1:8100\" tls_disable = true }'\n```" + `
+
 **Types.** A duration is a number of seconds, ` + "`90s`, `1m30s` or `2d`" + `. A weak boolean also takes ` + "`1`, `\"true\"`" + ` and the like; the others only ` + "`true` and `false`" + `.
 A size is bytes, or ` + "`\"64k\"`, `\"8m\"`, `\"1g\"`" + `. A mode is octal.
 

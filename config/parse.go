@@ -45,10 +45,17 @@ func parseFor(dir string, args []string, env environ.Environ, windows bool) (*Co
 	paths := at.paths(line, opts)
 	d.readFiles(c, d.expand(paths))
 	fromFiles := *c
+	at.overlay = func(source string, texts []string) {
+		d.overlay(c, source, texts)
+		if d.origins[&c.Environment.Files] == source {
+			fromFiles.Environment.Files = c.Environment.Files
+		}
+	}
+	at.apply(opts, line)
+	d.giveWay(c)
 	if len(line.program) > 0 {
 		c.Program.Args, c.Program.FromFile = line.program, false
 	}
-	at.apply(opts, line)
 	c.Files = paths
 	at.unknownVariables(opts)
 

@@ -34,6 +34,10 @@ func threeValues(o option) [3]string {
 		return [3]string{"json", "text", "json"}
 	case "change-limit", "restart-limit", "log-rotate-max-files", "max-retries", "max-concurrent":
 		return [3]string{"3", "4", "6"}
+	case "signal-map":
+		return [3]string{"HUP=USR1", "USR1=USR2", "TERM=INT"}
+	case "map-exit":
+		return [3]string{"1=2", "3=4", "5=6"}
 	case "admin", "pid-file":
 		return [3]string{"/a", "/b", "/c"}
 	}

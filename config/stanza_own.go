@@ -147,27 +147,28 @@ func fileStanza(c *Config) stanza {
 
 func programStanza(c *Config) stanza {
 	p := &c.Program
-	var maps, exits []string
 	return stanza{
 		doc: "How the program runs. Its command is in exec, or behind -- on the command line.",
 		reset: func() {
 			*p = Program{Args: p.Args, Stdout: p.Stdout, Stderr: p.Stderr, FromFile: p.FromFile, Pos: p.Pos}
-			c.noReaper, c.noRaise = Unset, Unset
+			c.noReaper, c.noRaise, c.signalMap, c.mapExit = Unset, Unset, nil, nil
 		},
 		keys: []key{
 			{name: "dir", to: &p.Dir, doc: "working directory", example: `"/app"`},
 			{name: "user", to: &p.User, doc: "run it as this user[:group]", example: `"app:app"`},
 			{name: "exec", to: &p.Exec, doc: "become the program: no supervision, no rotation"},
-			{name: "signal_map", to: &maps, doc: "FROM=TO signals; TO 0 drops it", example: `["TERM=QUIT"]`, read: func(d *decoder, it item) {
-				if list, ok := d.strings(it, key{name: it.name, to: &maps}); ok {
+			{name: "signal_map", to: &c.signalMap, doc: "FROM=TO signals; TO 0 drops it", example: `["TERM=QUIT"]`, read: func(d *decoder, it item) {
+				if list, ok := d.strings(it, key{name: it.name, to: &c.signalMap}); ok {
+					c.signalMap = list
 					p.SignalMap = each(d, it, list, parseSignalPair)
 				}
 			}},
 			{name: "signal_group", to: &p.SignalGroup, doc: "signals go to the program's whole process group"},
 			{name: "subreaper", to: &c.noReaper, def: "true", doc: "adopt and reap its orphans", example: "true"},
 			{name: "reraise", to: &c.noRaise, def: "true", doc: "die of its signal instead of ending with 128+n", example: "true"},
-			{name: "map_exit", to: &exits, doc: "FROM=TO exit statuses", example: `["143=0"]`, read: func(d *decoder, it item) {
-				if list, ok := d.strings(it, key{name: it.name, to: &exits}); ok {
+			{name: "map_exit", to: &c.mapExit, doc: "FROM=TO exit statuses", example: `["143=0"]`, read: func(d *decoder, it item) {
+				if list, ok := d.strings(it, key{name: it.name, to: &c.mapExit}); ok {
+					c.mapExit = list
 					p.MapExit = each(d, it, list, parseStatusPair)
 				}
 			}},

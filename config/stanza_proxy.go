@@ -41,7 +41,6 @@ func useAutoAuthKey(a *APIProxy) key {
 
 func cacheStanza(c *Config) stanza {
 	h, a := &c.Cache, &c.APIProxy
-	behavior := "optimistic"
 	s := stanza{
 		doc: "The listeners' cache.",
 		reset: func() {
@@ -55,7 +54,7 @@ func cacheStanza(c *Config) stanza {
 			{name: "cache_static_secrets", to: &h.StaticSecrets, doc: "cache KV reads too; works with every edition of Vault"},
 			{name: "disable_caching_dynamic_secrets", to: &h.DisableDynamicSecrets, doc: "cache no leases and tokens"},
 			{name: "static_secret_token_capability_refresh_interval", to: &h.CapabilityInterval, doc: "how often a caller's rights are asked for again", check: func(string) error { return orDefault(&h.CapabilityInterval, 5*time.Minute) }},
-			{name: "static_secret_token_capability_refresh_behavior", to: &behavior, allow: []string{"optimistic", "pessimistic"}, doc: "what holds when they cannot be asked for: optimistic keeps, pessimistic drops"},
+			{name: "static_secret_token_capability_refresh_behavior", to: &h.behavior, allow: []string{"optimistic", "pessimistic"}, doc: "what holds when they cannot be asked for: optimistic keeps, pessimistic drops"},
 			{name: "max_age", ours: true, to: &h.MaxAge, doc: "oldest static secret served; 0 = ask Vault each time"},
 			{name: "max_age_events", ours: true, to: &h.MaxAgeEvents, doc: "the same while the server tells of its changes; 0 = as max_age"},
 			{name: "max_age_offline", ours: true, to: &h.MaxAgeOffline, doc: "the same while Vault cannot be reached"},
@@ -64,7 +63,7 @@ func cacheStanza(c *Config) stanza {
 		},
 		blocks: []block{{name: "persist", open: func() stanza { return persistStanza(h) }}},
 		done: func(d *decoder, b body) {
-			h.CapabilityPessimistic = behavior == "pessimistic"
+			h.CapabilityPessimistic = h.behavior == "pessimistic"
 			if h.DisableDynamicSecrets && !h.StaticSecrets {
 				d.doubt(b.pos, d.key("disable_caching_dynamic_secrets"), "leaves nothing to cache", "set cache_static_secrets = true")
 			}

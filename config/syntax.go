@@ -44,9 +44,17 @@ type item struct {
 
 // parseFile reads HCL or JSON into the body of the top level. Duplicate keys are left
 // to the decoder, which can say where both stand.
-func parseFile(file string, src []byte) (b body, err error) {
+func parseFile(file string, src []byte) (body, error) {
+	list, isJSON, err := parseList(file, src)
+	if err != nil {
+		return body{}, err
+	}
+	return makeBody(Position{File: file, Line: 1, Column: 1}, list, isJSON), nil
+}
+
+func parseList(file string, src []byte) (list *ast.ObjectList, isJSON bool, err error) {
 	if len(src) > maxFileSize {
-		return body{}, Problem{Pos: Position{File: file}, Message: fmt.Sprintf("larger than %d MiB", maxFileSize>>20)}
+		return nil, false, Problem{Pos: Position{File: file}, Message: fmt.Sprintf("larger than %d MiB", maxFileSize>>20)}
 	}
 	// The scanner and parser of this dialect panic on some malformed literals.
 	defer func() {
@@ -54,9 +62,9 @@ func parseFile(file string, src []byte) (b body, err error) {
 			err = Problem{Pos: Position{File: file}, Message: fmt.Sprintf("malformed: %v", r)}
 		}
 	}()
-	isJSON := strings.HasPrefix(strings.TrimLeftFunc(string(src), unicode.IsSpace), "{")
+	isJSON = strings.HasPrefix(strings.TrimLeftFunc(string(src), unicode.IsSpace), "{")
 	if pos, deep := tooDeep(file, src, isJSON); deep {
-		return body{}, Problem{Pos: pos, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)}
+		return nil, isJSON, Problem{Pos: pos, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)}
 	}
 	var tree *ast.File
 	if isJSON {
@@ -65,13 +73,13 @@ func parseFile(file string, src []byte) (b body, err error) {
 		tree, err = hclparser.ParseDontErrorOnDuplicateKeys(src)
 	}
 	if err != nil {
-		return body{}, syntaxProblem(file, src, isJSON, err)
+		return nil, isJSON, syntaxProblem(file, src, isJSON, err)
 	}
 	list, ok := tree.Node.(*ast.ObjectList)
 	if !ok {
-		return body{}, Problem{Pos: Position{File: file}, Message: "the top level is not a list of keys"}
+		return nil, isJSON, Problem{Pos: Position{File: file}, Message: "the top level is not a list of keys"}
 	}
-	return makeBody(Position{File: file, Line: 1, Column: 1}, list, isJSON), nil
+	return list, isJSON, nil
 }
 
 // tooDeep keeps a hostile file from exhausting the stack of the recursive parser.
