@@ -50,7 +50,7 @@ type Config struct {
 	// change and stop stanzas.
 	execPolicy, execSignal string
 	signalMap, mapExit     []string // Program's pairs as they were written
-	noReaper, noRaise      Choice // --subreaper and --reraise: No is what counts
+	noReaper, noRaise      Choice   // --subreaper and --reraise: No is what counts
 }
 
 // Word is a command of envexec's own.
