@@ -38,7 +38,7 @@ func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.En
 	requests := c.templates(v, wanted, env)
 	asking, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	client, own := c.login(asking, v.client, cfg.Login, env)
+	client, own := c.login(asking, v.client, cfg, env)
 	if client == nil {
 		return
 	}
@@ -72,9 +72,10 @@ func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secre
 
 // login makes one login and returns a client with its token, and whether the login
 // is check's own. A nil client: there is none.
-func (c *checkup) login(ctx context.Context, base *api.Client, l config.Login, env environ.Environ) (client *api.Client, own bool) {
+func (c *checkup) login(ctx context.Context, base *api.Client, cfg *config.Config, env environ.Environ) (client *api.Client, own bool) {
+	l := cfg.Login
 	l.Settings = leaveFiles(l)
-	m, err := newMethod(l, env, silent())
+	m, err := newMethod(l, cfg.Vault, env, silent())
 	if err != nil {
 		c.fail("login", statusConfig, err)
 		return nil, false

@@ -54,7 +54,7 @@ func runInit(ctx context.Context, cfg *config.Config, env environ.Environ, stdin
 		return 0, misconfigured{err}
 	}
 	check := &checkup{}
-	client, own := check.login(ctx, client, cfg.Login, env)
+	client, own := check.login(ctx, client, cfg, env)
 	if client == nil {
 		return check.Status, check.print(stderr, "text")
 	}

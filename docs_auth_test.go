@@ -37,7 +37,7 @@ func TestDocsAuth(t *testing.T) {
 			if err != nil || len(c.Warnings) > 0 {
 				t.Fatalf("%v %v in\n%s", err, c, text)
 			}
-			if _, err := newMethod(c.Login, env, silent()); err != nil {
+			if _, err := newMethod(c.Login, c.Vault, env, silent()); err != nil {
 				t.Errorf("%v in\n%s", err, text)
 			}
 		})

@@ -150,7 +150,7 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 
 func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	l := v.cfg.Login
-	method, err := newMethod(l, env, v.log)
+	method, err := newMethod(l, v.cfg.Vault, env, v.log)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func exitRule(c config.Choice) auth.Exit {
 	return auth.ExitDenied
 }
 
-func newMethod(l config.Login, env environ.Environ, log *slog.Logger) (auth.Method, error) {
+func newMethod(l config.Login, server config.Vault, env environ.Environ, log *slog.Logger) (auth.Method, error) {
 	settings := l.Settings
 	name := l.Method
 	switch {
@@ -221,7 +221,7 @@ func newMethod(l config.Login, env environ.Environ, log *slog.Logger) (auth.Meth
 		settings = map[string]any{"token": l.Token}
 	}
 	get := func(name string) string { value, _ := env.Get(name); return value }
-	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log})
+	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: tlsFiles{v: server}.config})
 }
 
 func (v *vaultSide) newSink(s config.Sink) (auth.Sink, error) {

@@ -6,8 +6,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -51,11 +53,22 @@ func BenchmarkLogin(b *testing.B) {
 		authtest.WriteFile(b, path, text)
 		return path
 	}
-	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	cert, key := authtest.Certificate(b, authtest.Key(), pkix.Name{CommonName: "app"})
+	session := "h." + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, time.Now().Add(time.Hour).Unix())) + ".s"
+	answers := map[string]string{ // by the end of the path
+		"cert.pem": cert, "key.pem": key, "intermediate.pem": cert, "region": "eu-frankfurt-1", // of an instance at Oracle
+		"/lasting/v1/x509": `{"token":"` + session + `"}`, "/ended/v1/x509": `{"token":"t"}`,
+	}
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for end, answer := range answers {
+			if strings.HasSuffix(r.URL.Path, end) {
+				_, _ = io.WriteString(w, answer)
+				return
+			}
+		}
 		_, _ = io.WriteString(w, `{"access_token":"t","value":"t"}`)
 	}))
 	defer provider.Close()
-	cert, key := authtest.Certificate(b, authtest.Key(), pkix.Name{CommonName: "app"})
 	account, err := json.Marshal(map[string]string{"type": "service_account", "client_email": "a@p", "private_key": key, "private_key_id": "1"})
 	if err != nil {
 		b.Fatal(err)
@@ -65,6 +78,7 @@ func BenchmarkLogin(b *testing.B) {
 		"CF_INSTANCE_CERT": file("cert.pem", cert), "CF_INSTANCE_KEY": file("key.pem", key), "HOME": dir,
 		"AZURE_AUTHORITY_HOST": provider.URL, "AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_SECRET": "s",
 		"ACTIONS_ID_TOKEN_REQUEST_URL": provider.URL, "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "VAULT_ID_TOKEN": "t", "GCE_METADATA_HOST": strings.TrimPrefix(provider.URL, "http://"),
+		"AWS_EC2_METADATA_SERVICE_ENDPOINT": provider.URL, "OCI_METADATA_BASE_URL": provider.URL, "OCI_SDK_AUTH_CLIENT_REGION_URL": provider.URL + "/lasting",
 		"OCI_CONFIG_FILE": file("oci", "[DEFAULT]\ntenancy=t\nuser=u\nfingerprint=f\nkey_file=~/key.pem\n"),
 	}
 	for _, test := range []struct {
@@ -74,6 +88,7 @@ func BenchmarkLogin(b *testing.B) {
 		{"alicloud", "", m{"role": "r", "region": "eu", "access_key": "a", "access_secret": "b"}},
 		{"approle", "", m{"role_id_file_path": file("role", "r"), "secret_id_file_path": file("secret", "s"), "remove_secret_id_file_after_reading": false}},
 		{"aws iam", "aws", m{"type": "iam", "role": "r", "access_key": "a", "secret_key": "b"}},
+		{"aws ec2", "aws", m{"type": "ec2", "role": "r"}},
 		{"azure", "", m{"role": "r", "resource": "https://vault", "authenticate_from_environment": true}},
 		{"cert", "", m{"client_cert": file("cert.pem", cert), "client_key": file("key.pem", key)}},
 		{"cf", "", m{"role": "r"}},
@@ -85,6 +100,8 @@ func BenchmarkLogin(b *testing.B) {
 		{"kubernetes", "", m{"role": "r", "token_path": file("sa", "eyJ.x.y")}},
 		{"ldap", "", m{"username": "u", "password_file_path": file("password", "p"), "remove_password_after_reading": false}},
 		{"oci", "", m{"type": "apikey", "role": "r"}},
+		{"oci instance", "oci", m{"type": "instance", "role": "r"}},
+		{"oci instance, new session", "oci", m{"type": "instance", "role": "r"}},
 		{"token", "", m{"token": "t"}},
 		{"token_file", "", m{"token_file_path": file("token", "t")}},
 		{"userpass", "", m{"username": "u", "password": "p"}},
@@ -93,6 +110,9 @@ func BenchmarkLogin(b *testing.B) {
 			test.method = test.name
 		}
 		b.Run(test.name, func(b *testing.B) {
+			if test.name == "oci instance, new session" {
+				env["OCI_SDK_AUTH_CLIENT_REGION_URL"] = provider.URL + "/ended"
+			}
 			made, err := all.New(test.method, test.settings, all.Options{Env: func(name string) string { return env[name] }})
 			if err != nil {
 				b.Fatal(err)

@@ -33,7 +33,8 @@ type File struct {
 
 	mu    sync.Mutex
 	last  string
-	taken bool // the descriptor was read
+	seen  fs.FileInfo // of the file last came from
+	taken bool        // the descriptor was read
 }
 
 // Read returns the trimmed content. A file that is absent or empty gives the
@@ -85,13 +86,10 @@ func (f *File) read() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = file.Close() }()
-	b, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	f.seen, _ = file.Stat()
+	b, err := whole(file)
 	if err != nil {
 		return "", err
-	}
-	if len(b) > maxFile {
-		return "", errors.New("it is larger than 1 MiB")
 	}
 	if bytes.IndexByte(b, 0) >= 0 {
 		return "", errors.New("it holds NUL bytes")
@@ -113,14 +111,38 @@ func (f *File) open() (*os.File, error) {
 		f.taken = true
 		return os.NewFile(uintptr(fd), f.Path), nil
 	}
-	info, err := os.Stat(f.Path)
+	return regular(f.Path)
+}
+
+// ReadFile is os.ReadFile for a credential: it never waits, as for the writer of a
+// pipe, and refuses what is larger than 1 MiB.
+func ReadFile(path string) ([]byte, error) {
+	file, err := regular(path)
+	if err != nil {
+		return nil, err
+	}
+	return whole(file)
+}
+
+func regular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
 		return nil, errors.New("it is not a regular file")
 	}
-	return os.Open(f.Path)
+	return os.Open(path)
+}
+
+// whole reads file to its end and closes it.
+func whole(file *os.File) ([]byte, error) {
+	defer func() { _ = file.Close() }()
+	b, err := io.ReadAll(io.LimitReader(file, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = errors.New("it is larger than 1 MiB")
+	}
+	return b, err
 }
 
 // descriptor returns the number in a path that names one. Standard input, output and
@@ -144,6 +166,10 @@ func (f *File) remove() error {
 		if target, err := filepath.EvalSymlinks(path); err == nil {
 			path = target
 		}
+	}
+	// What was put in its place since has not been read.
+	if now, err := os.Stat(path); err == nil && f.seen != nil && (!os.SameFile(now, f.seen) || now.ModTime() != f.seen.ModTime()) {
+		return nil
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("remove the %s after reading it: %w", f.What, err)

@@ -11,7 +11,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+
+	"github.com/envexec/envexec/auth/method"
 )
 
 // DH encrypts for the holder of a curve25519 key, as dh_type = "curve25519" of
@@ -64,7 +65,7 @@ func (d *DH) changed() bool {
 
 // peer is the reader's public key as it is now.
 func (d *DH) peer() (*ecdh.PublicKey, error) {
-	text, err := os.ReadFile(d.PublicKeyPath)
+	text, err := method.ReadFile(d.PublicKeyPath)
 	if err != nil {
 		return nil, fmt.Errorf("read the sink's public key: %w", err)
 	}

@@ -3,6 +3,7 @@
 package all
 
 import (
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -32,6 +33,8 @@ type Options struct {
 	MountPath string                   // default "auth/NAME"; without meaning for token and token_file
 	Env       func(name string) string // the environment; nil = empty
 	Logger    *slog.Logger             // nil = none
+	// TLS returns the settings for Vault from their files as they are now; nil = those of the client. For cert.
+	TLS func() (*tls.Config, error)
 }
 
 type constructor func(settings map[string]any, o Options) (api.AuthMethod, error)
@@ -45,7 +48,7 @@ func table() map[string]constructor {
 		}),
 		"aws":   entry(aws.FromMap, aws.New, func(c *aws.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
 		"azure": entry(azure.FromMap, azure.New, func(c *azure.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
-		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath = o.MountPath }),
+		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath, c.TLS = o.MountPath, o.TLS }),
 		"cf":    withEnv(cf.FromMap, cf.New, func(c *cf.Config, o Options) { c.MountPath = o.MountPath }),
 		"gcp":   entry(gcp.FromMap, gcp.New, func(c *gcp.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
 		"github_actions": withEnv(jwt.FromGitHub, jwt.New, func(c *jwt.Config, o Options) {

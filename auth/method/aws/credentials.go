@@ -89,7 +89,7 @@ func (m *Method) sharedFile() string {
 // shared reads the profile of the shared credentials file.
 func (m *Method) shared(context.Context) (keys, error) {
 	path := m.sharedFile()
-	text, err := os.ReadFile(path)
+	text, err := method.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return keys{}, nil
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -70,7 +69,7 @@ func (m *Method) tokenURL(tenant string) string {
 
 // certificateAssertion is a short token signed with the application's key, named by its certificate.
 func (m *Method) certificateAssertion(tenant, client, path string) (string, error) {
-	text, err := os.ReadFile(path)
+	text, err := method.ReadFile(path)
 	if err != nil {
 		return "", &method.CredentialError{What: what, Path: path, Err: err}
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -25,6 +24,9 @@ type Config struct {
 	CACert     string // PEM file of the server's CAs; "" = the client's
 	ClientCert string // PEM file; together with ClientKey
 	ClientKey  string
+	// TLS returns the client's settings from their files as they are now, for what is not
+	// named above; nil = the client's, as it was made.
+	TLS func() (*tls.Config, error)
 	// ReloadPeriod is reload_period: how often the files are looked at besides file events; default 1 min.
 	ReloadPeriod time.Duration
 }
@@ -86,11 +88,8 @@ func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error
 	transport.TLSNextProto = nil // else it would share the HTTP/2 connections of the base
 	transport.DisableKeepAlives = true
 	if m.cfg.ClientCert != "" || m.cfg.CACert != "" {
-		t := &tls.Config{MinVersion: tls.VersionTLS12}
-		if from.TLSClientConfig != nil {
-			t = from.TLSClientConfig.Clone()
-		}
-		if err := m.configure(t); err != nil {
+		t, err := m.settings(from.TLSClientConfig)
+		if err != nil {
 			return nil, nil, err
 		}
 		transport.TLSClientConfig, transport.DialTLSContext = t, nil
@@ -106,16 +105,31 @@ func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error
 	return c, transport.CloseIdleConnections, nil
 }
 
+// settings are those of base, or of Config.TLS, with the method's files in place.
+func (m *Method) settings(base *tls.Config) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if m.cfg.TLS != nil {
+		fresh, err := m.cfg.TLS()
+		if err != nil {
+			return nil, err
+		}
+		t = fresh
+	} else if base != nil {
+		t = base.Clone()
+	}
+	return t, m.configure(t)
+}
+
 func (m *Method) configure(t *tls.Config) error {
 	if m.cfg.ClientCert != "" {
-		pair, err := tls.LoadX509KeyPair(m.cfg.ClientCert, m.cfg.ClientKey)
+		pair, err := loadPair(m.cfg.ClientCert, m.cfg.ClientKey)
 		if err != nil {
 			return &method.CredentialError{What: "client certificate", Path: m.cfg.ClientCert, Err: err}
 		}
 		t.Certificates, t.GetClientCertificate = nil, func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	if m.cfg.CACert != "" {
-		pem, err := os.ReadFile(m.cfg.CACert)
+		pem, err := method.ReadFile(m.cfg.CACert)
 		if err != nil {
 			return &method.CredentialError{What: "ca certificate", Path: m.cfg.CACert, Err: err}
 		}
@@ -127,6 +141,18 @@ func (m *Method) configure(t *tls.Config) error {
 	return nil
 }
 
+func loadPair(cert, key string) (tls.Certificate, error) {
+	certPEM, err := method.ReadFile(cert)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	keyPEM, err := method.ReadFile(key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certPEM, keyPEM)
+}
+
 // Fingerprint implements method.Credentials. A pair that does not match, as in the middle of
 // a renewal, counts as none.
 func (m *Method) Fingerprint(context.Context) (string, error) {
@@ -135,7 +161,7 @@ func (m *Method) Fingerprint(context.Context) (string, error) {
 		if path == "" {
 			continue
 		}
-		b, err := os.ReadFile(path)
+		b, err := method.ReadFile(path)
 		if err != nil {
 			return "", nil
 		}

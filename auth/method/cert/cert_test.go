@@ -3,6 +3,7 @@ package cert
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
@@ -160,5 +161,40 @@ func TestLoginByTheClientsCertificate(t *testing.T) {
 		if got := <-seen; err != nil || got != name+" HTTP/2.0" {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}
+	}
+}
+
+// TestTheServersCAIsReadAnew: with a certificate of its own but no CA, the login trusts what
+// the client's CA file holds by now, not what it held when the client was made.
+func TestTheServersCAIsReadAnew(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"t"}}`)
+	}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{})
+	c := Config{ClientCert: filepath.Join(dir, "cert"), ClientKey: filepath.Join(dir, "key")}
+	authtest.WriteFile(t, c.ClientCert, cert)
+	authtest.WriteFile(t, c.ClientKey, key)
+	ca := x509.NewCertPool() // that of yesterday
+	c.TLS = func() (*tls.Config, error) { return &tls.Config{RootCAs: ca, MinVersion: tls.VersionTLS12}, nil }
+	cfg := api.DefaultConfig()
+	cfg.Address, cfg.AgentAddress, cfg.MaxRetries = server.URL, "", 0
+	client, err := api.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unknown x509.UnknownAuthorityError
+	if _, err := m.Login(t.Context(), client); !errors.As(err, &unknown) {
+		t.Errorf("a server no CA of ours has signed: %v", err)
+	}
+	ca = x509.NewCertPool()
+	ca.AddCert(server.Certificate())
+	if _, err := m.Login(t.Context(), client); err != nil {
+		t.Errorf("after the CA was renewed: %v", err)
 	}
 }

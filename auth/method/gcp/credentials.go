@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -92,7 +91,7 @@ func (m *Method) find() (credential, error) {
 }
 
 func read(path string) (credential, error) {
-	b, err := os.ReadFile(path)
+	b, err := method.ReadFile(path)
 	if err != nil {
 		return credential{}, &method.CredentialError{What: what, Path: path, Err: err}
 	}

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -91,11 +90,19 @@ func (m *Method) Login(ctx context.Context, c *api.Client) (*api.Secret, error) 
 }
 
 func (m *Method) negotiate() (string, error) {
-	kt, err := keytab.Load(m.cfg.KeytabPath)
+	kt := keytab.New()
+	keys, err := method.ReadFile(m.cfg.KeytabPath)
+	if err == nil {
+		err = kt.Unmarshal(keys)
+	}
 	if err != nil {
 		return "", &method.CredentialError{What: "keytab", Path: m.cfg.KeytabPath, Err: err}
 	}
-	conf, err := config.Load(m.cfg.Krb5ConfPath)
+	var conf *config.Config
+	text, err := method.ReadFile(m.cfg.Krb5ConfPath)
+	if err == nil {
+		conf, err = config.NewFromString(string(text))
+	}
 	if err != nil {
 		return "", &method.CredentialError{What: "kerberos configuration", Path: m.cfg.Krb5ConfPath, Err: err}
 	}
@@ -133,7 +140,7 @@ func failed(what string, err error) error {
 func (m *Method) Fingerprint(context.Context) (string, error) {
 	var parts []string
 	for _, path := range []string{m.cfg.KeytabPath, m.cfg.Krb5ConfPath} {
-		b, err := os.ReadFile(path)
+		b, err := method.ReadFile(path)
 		if err != nil {
 			return "", nil
 		}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -97,7 +96,7 @@ func (m *Method) userKey() (signer, error) {
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		path = filepath.Join(m.cfg.Env("HOME"), rest)
 	}
-	text, err := os.ReadFile(path)
+	text, err := method.ReadFile(path)
 	if err != nil {
 		return signer{}, &method.CredentialError{What: what, Path: path, Err: err}
 	}
@@ -123,7 +122,7 @@ func privateKey(text []byte, password string) (*rsa.PrivateKey, error) {
 // profile reads the section DEFAULT of the first configuration file there is.
 func (m *Method) profile() (map[string]string, error) {
 	for _, path := range m.configFiles() {
-		text, err := os.ReadFile(path)
+		text, err := method.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
