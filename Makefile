@@ -85,7 +85,7 @@ integration: build vault vault-postgres vault-auth vault115 ## the other real pa
 	@sh testdata/parts.sh
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration .
 	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...
-	$(GO) test -count=1 -tags integration -timeout 20m -run "Plugins|VaultDecrypts|Conformance|Refusals" ./auth ./auth/sink ./auth/method/kerberos
+	$(GO) test -count=1 -tags integration -timeout 20m -run "Plugins|VaultDecrypts|Conformance|Refusals|Owner" ./auth ./auth/sink ./auth/method/kerberos
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration ./proxy
 
 conformance: build ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini

@@ -30,6 +30,7 @@ const (
 	PartKerberos       = "krb5-kdc"
 	PartGroff          = "groff"
 	PartWine           = "wine" // with mingw-w64
+	PartRoot           = "root" // the rights of user 0
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails
