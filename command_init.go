@@ -56,7 +56,10 @@ func runInit(ctx context.Context, cfg *config.Config, env environ.Environ, stdin
 	check := &checkup{}
 	client, own := check.login(ctx, client, cfg, env)
 	if client == nil {
-		return check.Status, check.print(stderr, "text")
+		if err := check.print(stderr, "text"); err != nil || check.Status != 0 {
+			return check.Status, err
+		}
+		return 0, misconfigured{errors.New("init could not log in without using a credential up, so nothing was written: log in another way, as with VAULT_TOKEN")}
 	}
 	if own {
 		defer func() {
