@@ -88,7 +88,7 @@ integration: build vault vault-postgres vault-auth vault115 ## the other real pa
 	$(GO) test -count=1 -tags integration -timeout 20m -run "Plugins|VaultDecrypts|Conformance|Refusals|Owner" ./auth ./auth/sink ./auth/method/kerberos
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration ./proxy
 
-conformance: build ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
+conformance: build vault ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
 	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/...
 
 bench: build vault ## measure against vault agent and write docs/benchmarks.md

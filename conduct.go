@@ -33,7 +33,7 @@ type delivery struct {
 // conduct calls deliver with every new generation until ctx ends or deliver fails. Without
 // a secret named there is one, empty.
 func (j *job) conduct(ctx context.Context, s *services, deliver func(context.Context, delivery) error) error {
-	c := &conductor{job: j, services: s, deliver: deliver, base: j.vault.guide(inherit(j.cfg.Environment))}
+	c := &conductor{job: j, services: s, deliver: deliver, base: j.vault.guide(surroundings(j.cfg))}
 	if err := j.vault.known(ctx); err != nil {
 		return nil //nolint:nilerr // ctx has ended
 	}

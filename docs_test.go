@@ -90,7 +90,7 @@ func TestDocsExamples(t *testing.T) {
 			t.Fatal(err)
 		}
 		script := strings.ReplaceAll(strings.Join(entrypoint, " "), "/", "")
-		runExample(t, dir, script, append(login, submatches(file, `(?m)^ENV (.*)$`)...))
+		runExample(t, dir, script, append(login, submatches(file, `(?m)^ENV (DB_.*)$`)...))
 	})
 	t.Run("unit", func(t *testing.T) {
 		unit := blocks(readme, "ini")[0]

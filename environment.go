@@ -1,11 +1,35 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/supervise"
 )
+
+// surroundings returns what the program has without its secrets: what it inherits,
+// and the home and name of the user it is to run as, where that is not us. Names
+// that are kept stay as they were inherited.
+func surroundings(c *config.Config) environ.Environ {
+	env := inherit(c.Environment)
+	if c.Program.User == "" {
+		return env
+	}
+	user, err := supervise.LookupUser(c.Program.User)
+	if err != nil {
+		return env // the program's start says so
+	}
+	own := map[string]string{"HOME": cmp.Or(user.Home, "/")}
+	if user.Name != "" {
+		own["USER"], own["LOGNAME"] = user.Name, user.Name
+	}
+	kept := env.Keep(c.Environment.Keep...)
+	env, _ = env.Strip("HOME", "USER", "LOGNAME").Merge(environ.FromMap(own), environ.Override) // only Conflict fails
+	env, _ = env.Merge(kept, environ.Override)
+	return env
+}
 
 // inherit returns what the program inherits: our own environment without the
 // credentials we log in with, or only the names that are kept under --clear-env.

@@ -12,7 +12,7 @@ import (
 // nothing is renewed and nothing restarts. It returns only if that failed, or with
 // the signal that came first.
 func (j *job) become(ctx context.Context) (supervise.Status, error) {
-	all := inherit(j.cfg.Environment)
+	all := surroundings(j.cfg)
 	var memory []supervise.Memory
 	if j.vault != nil {
 		r, status, err := j.renderOnce(ctx, all)

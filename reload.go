@@ -81,7 +81,7 @@ func (c *conductor) reload(ctx context.Context) (err error) {
 	}
 	c.log.Info("configuration read anew", "changed", strings.Join(touched, " "), "at_the_next_start", strings.Join(later, " "))
 	before := c.last.ID
-	err = c.switched(context.WithoutCancel(ctx), ch.first, ch.vault.guide(inherit(next.Environment)), ch.restart)
+	err = c.switched(context.WithoutCancel(ctx), ch.first, ch.vault.guide(surroundings(next)), ch.restart)
 	if c.last.ID == before {
 		c.depart(func(departure) bool { return true }) // nothing hangs on the old side any more
 	}
@@ -220,7 +220,7 @@ func (ch *change) await(ctx context.Context, c *conductor) error {
 // check tries what the program would get.
 func (c *conductor) check(ch *change) error {
 	draft := &job{cfg: ch.cfg, vault: ch.vault, references: ch.wanted.references}
-	_, err := draft.merge(ch.vault.guide(inherit(ch.cfg.Environment)), ch.first)
+	_, err := draft.merge(ch.vault.guide(surroundings(ch.cfg)), ch.first)
 	return err
 }
 

@@ -228,7 +228,7 @@ func (j *job) revoke(ctx context.Context) {
 // feed gives the program its generations: the one and only when there is nothing
 // to fetch, else those the vault side renders.
 func (j *job) feed(s *services, gens chan<- supervise.Generation) {
-	base := j.vault.guide(inherit(j.cfg.Environment))
+	base := j.vault.guide(surroundings(j.cfg))
 	if err := base.Check(j.cfg.Program.Args...); err != nil {
 		s.fail(misconfigured{err})
 		return

@@ -141,7 +141,7 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 	}
 	v.shelve(&cfg)
 	if !v.cfg.Start.Once {
-		if cfg.Events, err = newEventsRoad(v.cfg.Vault, env); err != nil {
+		if cfg.Events, err = newEventsRoad(v.cfg.Vault, env); err != nil { //nolint:bodyclose // a function, not an answer
 			return nil, err
 		}
 	}

@@ -85,15 +85,6 @@ func TestN4(t *testing.T) {
 	}
 }
 
-func monotonic(t testing.TB) int64 {
-	t.Helper()
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		t.Fatal(err)
-	}
-	return now.Nano() / 1000
-}
-
 func TestN6(t *testing.T) {
 	t.Parallel()
 	p, socket := notified(t, command{args: program("on=TERM", "{", "say=term", "exit=0", "}", "say=up", "wait")})

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // N5 is proved on the wire: Debian 12's systemd 252 does not know Type=notify-reload.
@@ -36,4 +38,13 @@ func TestN5(t *testing.T) {
 	}
 	open(t)
 	socket.expect("READY=1")
+}
+
+func monotonic(t testing.TB) int64 {
+	t.Helper()
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		t.Fatal(err)
+	}
+	return now.Nano() / 1000
 }

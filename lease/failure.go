@@ -13,7 +13,7 @@ import (
 	"github.com/envexec/envexec/secret"
 )
 
-// ErrClosed: the Store has stopped.
+// ErrClosed says that the Store has stopped.
 var ErrClosed = errors.New("lease store is closed")
 
 // AnswerError is an answer that no waiting turns into a secret. It wraps

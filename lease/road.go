@@ -89,7 +89,7 @@ func (r *road) send(ctx context.Context, c outgoing) (*http.Response, error) {
 	}
 	to, err := resp.Location()
 	if err != nil || req.URL.Scheme == "https" && to.Scheme != "https" {
-		return resp, nil // a redirection is no answer: the caller says so
+		return resp, nil //nolint:nilerr // a redirection is no answer: the caller says so
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
 	_ = resp.Body.Close()

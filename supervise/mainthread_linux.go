@@ -36,7 +36,7 @@ func reapUntil(result <-chan int) int {
 
 // reapOrphans collects ended children of this thread. Children of other threads,
 // whoever started them, are invisible to it: their statuses cannot be stolen.
-func reapOrphans() (n int) {
+func reapOrphans() {
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WNOTHREAD, nil)
@@ -44,8 +44,7 @@ func reapOrphans() (n int) {
 			continue
 		}
 		if err != nil || pid <= 0 {
-			return n
+			return
 		}
-		n++
 	}
 }

@@ -154,24 +154,20 @@ func (m *machine) handOver(now time.Time) {
 	old := m.current
 	m.current, m.next, m.leaving = m.next, child{}, old
 	m.current.soakedAt = time.Time{}
-	m.becameReadyAfter(now, func() { m.leave(now, &m.leaving, m.cfg.StopSignal, m.cfg.StopTimeout) })
-}
-
-func (m *machine) becameReadyAfter(now time.Time, between func()) {
 	m.state = starting
-	between()
-	m.becameReady(now)
+	m.leave(now, &m.leaving, m.cfg.StopSignal, m.cfg.StopTimeout)
+	m.becameReady()
 }
 
 // promote: current ended while its successor starts. The successor is all there is now.
-func (m *machine) promote(now time.Time) {
+func (m *machine) promote() {
 	m.log(slog.LevelWarn, "program ended while its successor starts", "status", m.current.status.String())
 	old := m.current
 	m.current, m.next, m.leaving = m.next, child{}, old
 	m.current.soakedAt = time.Time{}
 	m.state = starting
 	if m.current.ready {
-		m.becameReady(now)
+		m.becameReady()
 	}
 }
 

@@ -21,7 +21,7 @@ func (m *machine) handle(now time.Time, e event) {
 	case evExit:
 		m.exited(now, e)
 	case evGone:
-		m.gone(now, e)
+		m.gone(e)
 	case evSignal:
 		m.forward(e)
 	case evStop:
@@ -114,7 +114,7 @@ func (m *machine) proved(now time.Time, e event) {
 	c.ready, c.readyBy = true, time.Time{}
 	switch {
 	case m.state == starting && c == &m.current:
-		m.becameReady(now)
+		m.becameReady()
 	case m.state == rotating && c == &m.next:
 		if soak := m.cfg.Ready.Soak; soak > 0 {
 			c.soakedAt = now.Add(soak)
@@ -124,7 +124,7 @@ func (m *machine) proved(now time.Time, e event) {
 	}
 }
 
-func (m *machine) becameReady(now time.Time) {
+func (m *machine) becameReady() {
 	m.state = ready
 	m.err = nil
 	m.do(action{kind: doReady, child: m.current.id, generation: m.current.generation})
@@ -154,14 +154,14 @@ func (m *machine) exited(now time.Time, e event) {
 	case m.state == stopping:
 		m.result = e.status
 	case m.state == rotating:
-		m.promote(now)
+		m.promote()
 	case m.state == starting, m.state == ready:
 		m.fail(now, m.current, e.status, e.usable)
 	}
 }
 
 // gone: nothing is left of a child, its process id is free.
-func (m *machine) gone(now time.Time, e event) {
+func (m *machine) gone(e event) {
 	c := m.slot(e.child)
 	if c == nil || !c.dead {
 		return

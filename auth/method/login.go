@@ -107,7 +107,7 @@ func parse(path string, raw []byte) (*api.Secret, error) {
 		Auth map[string]json.RawMessage `json:"auth"`
 	}
 	if json.Unmarshal(raw, &more) != nil {
-		return s, nil
+		return s, nil //nolint:nilerr // what it would add is absent then
 	}
 	if s.Data == nil {
 		s.Data = map[string]any{}

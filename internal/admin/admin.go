@@ -112,7 +112,7 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) {
 	_ = json.NewEncoder(conn).Encode(out)
 }
 
-// ErrNone: no envexec of this user is running here.
+// ErrNone says that no envexec of this user is running here.
 var ErrNone = errors.New("no running envexec found")
 
 // listenAt opens a socket file, in place of one that nobody answers on any more.

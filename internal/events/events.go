@@ -23,7 +23,7 @@ const (
 	silentLimit = 65 * time.Second // no frame for so long: the stream is dead
 )
 
-// ErrNone: the server has no event stream.
+// ErrNone says that the server has no event stream.
 var ErrNone = errors.New("the server has no event stream")
 
 // Change is one changed KV secret.

@@ -17,10 +17,10 @@ func TestTryHidesTheValue(t *testing.T) {
 		t.Error(err)
 	}
 	want := errors.New("ordinary")
-	if err := Try(func() error { return want }); err != want {
+	if err := Try(func() error { return want }); err != want { //nolint:errorlint // that very error, in nothing
 		t.Errorf("an ordinary error became %v", err)
 	}
-	if again := Try(func() error { panic(err) }); again != err {
+	if again := Try(func() error { panic(err) }); again != err { //nolint:errorlint // as above
 		t.Error("passed on, a panic lost its place")
 	}
 }

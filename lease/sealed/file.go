@@ -11,7 +11,7 @@ import (
 	"sync"
 )
 
-// ErrInUse: another process has the file open.
+// ErrInUse says that another process has the file open.
 var ErrInUse = errors.New("the sealed cache is in use by another process")
 
 // Config says where the file is and what seals it.
