@@ -46,6 +46,19 @@ func wantVars(t *testing.T, g Generation, want map[string]string) {
 	}
 }
 
+// TestOneSecretTwice: a URL of two keys of one secret, which nothing else has asked for.
+func TestOneSecretTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake()
+		r, _ := start(t, Config{Source: f, Variables: []Variable{{Name: "URL", Text: "${vault:secret/a#u}:${vault:secret/a#p}"}}})
+		none(t, r)
+		f.kv("secret/a", map[string]any{"u": "me", "p": "1"})
+		wantVars(t, next(t, r), map[string]string{"URL": "me:1"})
+		f.kv("secret/a", map[string]any{"u": "me", "p": "2"})
+		wantVars(t, next(t, r), map[string]string{"URL": "me:2"})
+	})
+}
+
 func TestVariablesAndChanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()

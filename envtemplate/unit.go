@@ -41,9 +41,11 @@ type unit struct {
 
 // equip gives u its work and what is known of it.
 func (u *unit) equip(w worker) {
-	u.work, u.requests, u.keys = w, w.requests(), nil
-	for _, req := range u.requests {
-		u.keys = append(u.keys, req.Key())
+	u.work, u.requests, u.keys = w, nil, nil
+	for _, req := range w.requests() { // one may be named more than once, but its answer comes once
+		if key := req.Key(); !slices.Contains(u.keys, key) {
+			u.requests, u.keys = append(u.requests, req), append(u.keys, key)
+		}
 	}
 }
 
