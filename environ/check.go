@@ -14,21 +14,21 @@ import (
 func (e Environ) Check(args ...string) error {
 	lim := limits()
 	var errs []error
-	total, largest := 0, entry{}
-	for _, v := range e.entries {
+	total, largest, most := 0, "", -1
+	for name, value := range e.All() {
 		switch {
-		case strings.ContainsRune(v.name, 0):
-			errs = append(errs, fmt.Errorf("variable %q: name contains a NUL byte", v.name))
-		case strings.ContainsRune(v.value, 0):
-			errs = append(errs, fmt.Errorf("variable %s: value contains a NUL byte, which no environment can carry", v.name))
+		case strings.ContainsRune(name, 0):
+			errs = append(errs, fmt.Errorf("variable %q: name contains a NUL byte", name))
+		case strings.ContainsRune(value, 0):
+			errs = append(errs, fmt.Errorf("variable %s: value contains a NUL byte, which no environment can carry", name))
 		}
-		size := measure(v.name) + measure(v.value) + 2 // "=" and the final NUL
+		size := measure(name) + measure(value) + 2 // "=" and the final NUL
 		if size > lim.each {
-			errs = append(errs, &TooLongError{What: "variable " + v.name, Size: size, Limit: lim.each})
+			errs = append(errs, &TooLongError{What: "variable " + name, Size: size, Limit: lim.each})
 		}
 		total += size + lim.pointer
-		if len(v.value) > len(largest.value) || len(v.value) == len(largest.value) && v.name < largest.name {
-			largest = v
+		if len(value) > most {
+			largest, most = name, len(value)
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
@@ -43,7 +43,7 @@ func (e Environ) Check(args ...string) error {
 		errs = append(errs, &TooLongError{What: "all arguments together, with their quotes", Size: size, Limit: lim.line})
 	}
 	if lim.total > 0 && total > lim.total {
-		errs = append(errs, &TooLongError{What: "environment and arguments together, of which " + largest.name + " is the largest variable", Size: total, Limit: lim.total})
+		errs = append(errs, &TooLongError{What: "environment and arguments together, of which " + largest + " is the largest variable", Size: total, Limit: lim.total})
 	}
 	return errors.Join(errs...)
 }

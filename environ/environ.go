@@ -11,18 +11,36 @@ import (
 
 // Environ is an environment. The zero value is empty and ready for use; every
 // method that changes something returns a new value.
+//
+// It is a sorted list, not a map: of many thousands of variables one changes at a
+// time, and a list is copied, merged and handed to exec at next to no cost.
 type Environ struct {
-	entries map[string]entry // by folded name
-	keys    []string         // of entries, sorted; nil = not sorted yet
+	list []entry // sorted by key, each key once
 }
 
-type entry struct{ name, value string }
+type entry struct {
+	key  string // the folded name; sorted by it, as CreateProcess wants it
+	pair string // NAME=value
+	name int    // length of the name
+}
+
+func newEntry(pair string, name int) entry { return entry{fold(pair[:name]), pair, name} }
+
+func (v entry) split() (name, value string) { return v.pair[:v.name], v.pair[v.name+1:] }
+
+func byKey(a, b entry) int { return strings.Compare(a.key, b.key) }
+
+// sorted makes an Environ of list; of one key's entries the first wins.
+func sorted(list []entry) Environ {
+	slices.SortStableFunc(list, byKey)
+	return Environ{slices.CompactFunc(list, func(a, b entry) bool { return a.key == b.key })}
+}
 
 // From makes an Environ of "NAME=value" strings. Of one name's entries the first
 // wins, as getenv has it; strings without a name are left out.
-func From(list []string) Environ {
-	e := Environ{entries: make(map[string]entry, len(list))}
-	for _, s := range list {
+func From(pairs []string) Environ {
+	list := make([]entry, 0, len(pairs))
+	for _, s := range pairs {
 		if s == "" {
 			continue
 		}
@@ -31,38 +49,43 @@ func From(list []string) Environ {
 		if i == 0 || s[0] == '=' && i == 1 {
 			continue
 		}
-		if _, seen := e.entries[fold(s[:i])]; !seen {
-			e.entries[fold(s[:i])] = entry{s[:i], s[i+1:]}
-		}
+		list = append(list, newEntry(s, i))
 	}
-	return e
+	return sorted(list)
 }
 
 // FromMap makes an Environ of a map. Of names that differ only in a case the system
 // ignores, the one that sorts last wins.
 func FromMap(m map[string]string) Environ {
-	e := Environ{entries: make(map[string]entry, len(m))}
-	for _, name := range slices.Sorted(maps.Keys(m)) {
-		e.entries[fold(name)] = entry{name, m[name]}
+	list := make([]entry, 0, len(m))
+	for _, name := range slices.Backward(slices.Sorted(maps.Keys(m))) {
+		list = append(list, newEntry(name+"="+m[name], len(name)))
 	}
-	e.keys = e.order()
-	return e
+	return sorted(list)
+}
+
+// find returns where key is, or would be.
+func (e Environ) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(e.list, key, func(v entry, key string) int { return strings.Compare(v.key, key) })
 }
 
 // Get returns the value of name and whether it is set.
-func (e Environ) Get(name string) (string, bool) {
-	v, ok := e.entries[fold(name)]
-	return v.value, ok
+func (e Environ) Get(name string) (value string, set bool) {
+	i, set := e.find(fold(name))
+	if set {
+		_, value = e.list[i].split()
+	}
+	return value, set
 }
 
 // Len is the number of variables.
-func (e Environ) Len() int { return len(e.entries) }
+func (e Environ) Len() int { return len(e.list) }
 
 // All yields names and values in the order of the names.
 func (e Environ) All() iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
-		for _, v := range e.sorted() {
-			if !yield(v.name, v.value) {
+		for _, v := range e.list {
+			if !yield(v.split()) {
 				return
 			}
 		}
@@ -71,9 +94,9 @@ func (e Environ) All() iter.Seq2[string, string] {
 
 // Names returns the sorted names.
 func (e Environ) Names() []string {
-	names := make([]string, 0, len(e.entries))
-	for _, v := range e.sorted() {
-		names = append(names, v.name)
+	names := make([]string, len(e.list))
+	for i, v := range e.list {
+		names[i] = v.pair[:v.name]
 	}
 	return names
 }
@@ -81,16 +104,16 @@ func (e Environ) Names() []string {
 // List returns "NAME=value" strings sorted by name, as exec wants them. It is the
 // one road by which values leave together.
 func (e Environ) List() []string {
-	list := make([]string, 0, len(e.entries))
-	for _, v := range e.sorted() {
-		list = append(list, v.name+"="+v.value)
+	pairs := make([]string, len(e.list))
+	for i, v := range e.list {
+		pairs[i] = v.pair
 	}
-	return list
+	return pairs
 }
 
 // Set returns e with name set to value. To set many, build them with FromMap and Merge.
 func (e Environ) Set(name, value string) Environ {
-	c, _ := e.Merge(Environ{entries: map[string]entry{fold(name): {name, value}}}, Override) // only Conflict fails
+	c, _ := e.Merge(Environ{[]entry{newEntry(name+"="+value, len(name))}}, Override) // only Conflict fails
 	return c
 }
 
@@ -109,23 +132,29 @@ const (
 // Merge returns e with over's variables added. Under Conflict it fails if a name is
 // in both; the error is a *ConflictError.
 func (e Environ) Merge(over Environ, p Policy) (Environ, error) {
-	c := e.clone(len(over.entries))
+	all := make([]entry, 0, len(e.list)+len(over.list))
+	rest := e
 	var both []string
-	for key, v := range over.entries {
-		_, taken := c.entries[key]
-		if taken && p == Conflict {
-			both = append(both, v.name)
+	for _, v := range over.list {
+		at, taken := rest.find(v.key)
+		all = append(all, rest.list[:at]...)
+		rest.list = rest.list[at:]
+		if taken {
+			if p == Conflict {
+				both = append(both, v.pair[:v.name])
+			}
+			if p == KeepFirst {
+				v = rest.list[0]
+			}
+			rest.list = rest.list[1:]
 		}
-		if !taken || p == Override {
-			c.entries[key] = v
-		}
+		all = append(all, v)
 	}
 	if both != nil {
 		slices.Sort(both)
 		return e, &ConflictError{Names: both}
 	}
-	c.keys = union(e.order(), over.order())
-	return c, nil
+	return Environ{append(all, rest.list...)}, nil
 }
 
 // ConflictError names the variables two sources both set.
@@ -144,10 +173,10 @@ func (e Environ) Strip(patterns ...string) Environ { return e.filter(patterns, f
 func (e Environ) Keep(patterns ...string) Environ { return e.filter(patterns, true) }
 
 func (e Environ) filter(patterns []string, keep bool) Environ {
-	c := Environ{entries: make(map[string]entry, len(e.entries))}
-	for key, v := range e.entries {
-		if Matches(v.name, patterns...) == keep {
-			c.entries[key] = v
+	var c Environ
+	for _, v := range e.list {
+		if Matches(v.pair[:v.name], patterns...) == keep {
+			c.list = append(c.list, v)
 		}
 	}
 	return c
@@ -157,14 +186,15 @@ func (e Environ) filter(patterns []string, keep bool) Environ {
 // including those only one of them has.
 func Changed(before, after Environ) []string {
 	var names []string
-	for key, v := range after.entries {
-		if old, ok := before.entries[key]; !ok || old.value != v.value {
-			names = append(names, v.name)
+	for _, v := range after.list {
+		name, value := v.split()
+		if old, ok := before.Get(name); !ok || old != value {
+			names = append(names, name)
 		}
 	}
-	for key, v := range before.entries {
-		if _, ok := after.entries[key]; !ok {
-			names = append(names, v.name)
+	for _, v := range before.list {
+		if _, ok := after.find(v.key); !ok {
+			names = append(names, v.pair[:v.name])
 		}
 	}
 	slices.Sort(names)
@@ -173,7 +203,7 @@ func Changed(before, after Environ) []string {
 
 // Format prints the number of variables, whatever the verb.
 func (e Environ) Format(f fmt.State, _ rune) {
-	_, _ = fmt.Fprintf(f, "[%d variables]", len(e.entries))
+	_, _ = fmt.Fprintf(f, "[%d variables]", len(e.list))
 }
 
 // LogValue prints the names.
@@ -182,51 +212,4 @@ func (e Environ) LogValue() slog.Value { return slog.AnyValue(e.Names()) }
 // MarshalText keeps values out of JSON.
 func (e Environ) MarshalText() ([]byte, error) {
 	return fmt.Append(nil, e), nil
-}
-
-func (e Environ) clone(room int) Environ {
-	c := Environ{entries: make(map[string]entry, len(e.entries)+room)}
-	maps.Copy(c.entries, e.entries)
-	return c
-}
-
-// order returns the sorted keys. They are folded: as CreateProcess wants it.
-func (e Environ) order() []string {
-	if e.keys != nil || len(e.entries) == 0 {
-		return e.keys
-	}
-	keys := make([]string, 0, len(e.entries))
-	for key := range e.entries {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
-// union merges two sorted lists; a itself comes back when b adds nothing.
-func union(a, b []string) []string {
-	if !slices.ContainsFunc(b, func(key string) bool { _, has := slices.BinarySearch(a, key); return !has }) {
-		return a
-	}
-	all := make([]string, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		switch c := strings.Compare(a[0], b[0]); {
-		case c < 0:
-			all, a = append(all, a[0]), a[1:]
-		case c > 0:
-			all, b = append(all, b[0]), b[1:]
-		default:
-			all, a, b = append(all, a[0]), a[1:], b[1:]
-		}
-	}
-	return append(append(all, a...), b...)
-}
-
-func (e Environ) sorted() []entry {
-	keys := e.order()
-	all := make([]entry, len(keys))
-	for i, key := range keys {
-		all[i] = e.entries[key]
-	}
-	return all
 }

@@ -186,12 +186,10 @@ func conflict(what string, a, b *unit) error {
 
 // send gives the reader what is new; an unread Generation is replaced, its news kept.
 func (l *loop) send(g Generation) {
-	g.ID, g.Epoch, g.write = 1, l.cfg.Source.Epoch(), l.writer.write
-	g.Leases, g.NotAfter = l.ends()
-	for _, u := range l.units {
-		if e := u.adopted.epoch(); e != 0 && (g.Epoch == 0 || e < g.Epoch) {
-			g.Epoch = e
-		}
+	g.ID, g.write = 1, l.writer.write
+	g.Leases, g.NotAfter, g.Epoch = l.needs()
+	if now := l.cfg.Source.Epoch(); g.Epoch == 0 || now != 0 && now < g.Epoch {
+		g.Epoch = now
 	}
 	if l.cfg.Origins {
 		g.Origins = origins(l.units)

@@ -81,44 +81,36 @@ type result struct {
 	made []*read
 }
 
-// epoch is the oldest login r depends on, 0 if none.
-func (r *result) epoch() uint64 {
-	var low uint64
-	for _, rd := range r.made {
-		if rd.sec != nil && rd.sec.Epoch != 0 && (low == 0 || rd.sec.Epoch < low) {
-			low = rd.sec.Epoch
-		}
-	}
-	return low
-}
-
-// ends collects what ends by itself in the adopted results: leases and certificates.
-func (l *loop) ends() (leases []string, notAfter time.Time) {
-	seen := map[*read]bool{}
+// needs collects what the adopted results depend on: leases, the first end of a
+// certificate, the oldest login. It looks at every secret with every change, so it
+// does nothing for those that depend on nothing.
+func (l *loop) needs() (leases []string, notAfter time.Time, epoch uint64) {
 	for _, u := range l.units {
 		for _, rd := range u.adopted.made {
-			if rd.sec == nil || seen[rd] {
+			if rd.sec == nil {
 				continue
 			}
-			seen[rd] = true
 			if rd.sec.LeaseID != "" {
 				leases = append(leases, rd.sec.LeaseID)
 			}
 			if at := certificateEnd(rd.sec); !at.IsZero() && (notAfter.IsZero() || at.Before(notAfter)) {
 				notAfter = at
 			}
+			if e := rd.sec.Epoch; e != 0 && (epoch == 0 || e < epoch) {
+				epoch = e
+			}
 		}
 	}
 	slices.Sort(leases)
-	return leases, notAfter
+	return slices.Compact(leases), notAfter, epoch
 }
 
 // certificateEnd is when the certificate s holds ends, if a write made it.
 func certificateEnd(s *secret.Secret) (end time.Time) {
-	text, ok := s.Data["certificate"].(string)
-	if !ok || s.Request.Op != secret.Write {
+	if s.Request.Op != secret.Write {
 		return end
 	}
+	text, _ := s.Data["certificate"].(string)
 	if _, own, err := parsePEM([]byte(text)); err == nil && own != nil {
 		end = own.NotAfter
 	}
