@@ -32,6 +32,7 @@ func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.P
 				(*end)(nil)
 			}
 		},
+		Secrets: v.secretStats, MetricsPrefix: environ.Identifier(c.Telemetry.Prefix), NoPrometheus: c.Telemetry.PrometheusRetention == 0,
 		Logger: v.log,
 	}
 	v.shelveAnswers(cfg.Cache)
@@ -63,6 +64,35 @@ func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.P
 		return nil, err
 	}
 	return p, nil
+}
+
+// secretStats is the store's state for the metrics. Requests that differ only in what
+// they send have one name: of those it is the worst that counts.
+func (v *vaultSide) secretStats() []proxy.SecretStats {
+	if v.store == nil {
+		return nil
+	}
+	var all []proxy.SecretStats
+	for _, e := range v.store.Status() {
+		s := proxy.SecretStats{Secret: e.Request, Age: e.Age, EndsIn: e.EndsIn, Failures: e.Failures, Error: e.Error}
+		if !e.Known {
+			s.Age = -1
+		}
+		last := len(all) - 1
+		if last < 0 || all[last].Secret != s.Secret {
+			all = append(all, s)
+			continue
+		}
+		a := &all[last]
+		a.Age = max(a.Age, s.Age)
+		if s.EndsIn != 0 && (a.EndsIn == 0 || s.EndsIn < a.EndsIn) {
+			a.EndsIn = s.EndsIn
+		}
+		if s.Failures > a.Failures {
+			a.Failures, a.Error = s.Failures, s.Error
+		}
+	}
+	return all
 }
 
 // reuse gives the listeners the sockets that are open already, and closes the others.

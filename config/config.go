@@ -268,7 +268,7 @@ type Log struct {
 // Telemetry is the metrics stanza.
 type Telemetry struct {
 	Enabled             bool
-	Prefix              string // default vault
+	Prefix              string // first part of the metrics' names
 	PrometheusRetention time.Duration
 	DisableHostname     bool
 	StatsdAddress       string

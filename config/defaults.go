@@ -16,7 +16,7 @@ func defaults() *Config {
 		APIProxy:    defaultAPIProxy(),
 		Cache:       Cache{CapabilityInterval: 5 * time.Minute, MaxAge: 10 * time.Second, MaxAgeEvents: time.Minute, MaxAgeOffline: 5 * time.Minute, MaxBytes: 64 << 20, behavior: "optimistic"},
 		Log:         Log{Level: "info", Format: "text", RotateDuration: 24 * time.Hour},
-		Telemetry:   Telemetry{Prefix: "vault", FilterDefault: true},
+		Telemetry:   Telemetry{Prefix: "envexec", PrometheusRetention: 24 * time.Hour, FilterDefault: true},
 		Admin:       "auto",
 		execSignal:  "TERM",
 	}

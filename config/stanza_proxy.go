@@ -230,14 +230,14 @@ func telemetryStanza(c *Config) stanza {
 	const why = "metrics are served by the listeners, nothing is sent"
 	const gauge = "it is about a Vault server's own gauges"
 	s := stanza{
-		doc: "Metrics.",
+		doc: "The metrics the listeners serve.",
 		reset: func() {
 			*t = defaults().Telemetry
-			t.Enabled, t.PrometheusRetention = true, 24*time.Hour
+			t.Enabled = true
 		},
 		keys: []key{
 			{name: "metrics_prefix", to: &t.Prefix, doc: "first part of every name"},
-			{name: "prometheus_retention_time", to: &t.PrometheusRetention, doc: "0 switches Prometheus off"},
+			{name: "prometheus_retention_time", to: &t.PrometheusRetention, doc: "0 switches Prometheus' form off; nothing is kept for longer than its request"},
 			{name: "disable_hostname", to: &t.DisableHostname, doc: "no host name in names"},
 			{name: "enable_hostname_label", to: &t.EnableHostnameLabel, doc: "host name as a label"},
 			{name: "statsd_address", to: &t.StatsdAddress, doc: "HOST:PORT of statsd", example: `"127.0.0.1:8125"`},
@@ -248,8 +248,8 @@ func telemetryStanza(c *Config) stanza {
 			{name: "prefix_filter", to: &t.PrefixFilter, doc: "+prefix to send, -prefix not to", example: `["-vault.runtime"]`},
 		},
 	}
-	for i := range s.keys {
-		s.keys[i].why = "metrics are only served, in Prometheus' form or as JSON, by the listeners"
+	for i := range s.keys[2:] {
+		s.keys[i+2].why = "metrics are only served, in Prometheus' form or as JSON, by the listeners"
 	}
 	for _, name := range []string{"circonus_api_token", "circonus_api_app", "circonus_api_url", "circonus_submission_interval", "circonus_submission_url", "circonus_check_id",
 		"circonus_check_force_metric_activation", "circonus_check_instance_id", "circonus_check_search_tag", "circonus_check_display_name", "circonus_check_tags",

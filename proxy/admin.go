@@ -50,7 +50,7 @@ func (g *gate) own(w http.ResponseWriter, r *http.Request, name string) bool {
 			refuse(w, &refusal{http.StatusMethodNotAllowed, "method is not supported"})
 			return true
 		}
-		g.proxy.metrics.ServeHTTP(w, r)
+		g.proxy.serveStats(w, r)
 	case name == "cache-clear" && g.admin:
 		g.clear(w, r)
 	case name == "quit" && g.admin && g.l.EnableQuit:

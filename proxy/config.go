@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -84,8 +83,11 @@ type Config struct {
 	OnQuit func()
 	// Ready reports why we cannot serve; nil = ready. Asked by /ready beside our own knowledge.
 	Ready func() error
-	// Metrics answers the metrics endpoints; nil = our own counters.
-	Metrics http.Handler
+
+	// Secrets tells of the secrets envexec itself keeps fresh, for the metrics; nil = there are none.
+	Secrets       func() []SecretStats
+	MetricsPrefix string // first part of the metrics' names; "" = envexec
+	NoPrometheus  bool   // metrics as JSON only
 
 	Logger *slog.Logger // nil = no logs
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,11 +126,55 @@ func TestMetricsForms(t *testing.T) {
 	if a := r.ask(t, "GET", "/proxy/v1/metrics?format=prometheus", ""); !strings.Contains(a.body, "\nenvexec_proxy_forwarded_total 1\n") {
 		t.Errorf("prometheus: %s", a.body)
 	}
+	if a := r.ask(t, "GET", "/proxy/v1/metrics?format=prometheus", ""); strings.Contains(a.body, "_secret_") {
+		t.Errorf("of no secrets: %s", a.body)
+	}
 	if a := r.ask(t, "GET", "/proxy/v1/metrics?format=x", ""); a.status != 400 {
 		t.Errorf("unknown format: %d", a.status)
 	}
 	if a := r.ask(t, "POST", "/proxy/v1/metrics", ""); a.status != 405 {
 		t.Errorf("POST: %d", a.status)
+	}
+}
+
+func TestMetricsOfSecrets(t *testing.T) {
+	secrets := []SecretStats{
+		{Secret: "secret/data/a", Age: 90 * time.Second},
+		{Secret: `database/creds/"x"`, Age: 1500 * time.Millisecond, EndsIn: time.Hour, Failures: 2, Error: "403"},
+		{Secret: "secret/data/new", Age: -1, Failures: 1, Error: "no answer"},
+	}
+	r := start(t, serve(t, echo), func(c *Config) {
+		c.Secrets, c.MetricsPrefix = func() []SecretStats { return secrets }, "app"
+	})
+	_, got, _ := strings.Cut(r.ask(t, "GET", "/proxy/v1/metrics?format=prometheus", "").body, "app_proxy_cache_events 0\n")
+	if want := `# HELP app_secret_age_seconds Time since the secret was last confirmed by Vault.
+# TYPE app_secret_age_seconds gauge
+app_secret_age_seconds{secret="secret/data/a"} 90
+app_secret_age_seconds{secret="database/creds/\"x\""} 1.5
+# HELP app_secret_ends_seconds Time until the secret's lease or certificate ends.
+# TYPE app_secret_ends_seconds gauge
+app_secret_ends_seconds{secret="database/creds/\"x\""} 3600
+# HELP app_secret_failures Requests for the secret that failed in a row.
+# TYPE app_secret_failures gauge
+app_secret_failures{secret="secret/data/a"} 0
+app_secret_failures{secret="database/creds/\"x\""} 2
+app_secret_failures{secret="secret/data/new"} 1
+`; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	var s Stats
+	if a := r.ask(t, "GET", "/proxy/v1/metrics", ""); json.Unmarshal([]byte(a.body), &s) != nil || !slices.Equal(s.Secrets, secrets) {
+		t.Errorf("JSON: %s", a.body)
+	}
+}
+
+func TestPrometheusSwitchedOff(t *testing.T) {
+	r := start(t, serve(t, echo), func(c *Config) { c.NoPrometheus = true })
+	if a := r.ask(t, "GET", "/proxy/v1/metrics?format=prometheus", ""); a.status != 400 || !strings.Contains(a.body, "prometheus_retention_time") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if a := r.ask(t, "GET", "/proxy/v1/metrics", ""); a.status != 200 {
+		t.Errorf("JSON: %d", a.status)
 	}
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,6 @@ type Proxy struct {
 	session   session
 	states    states
 	cache     *shared.Cache // nil = none
-	metrics   http.Handler
 	stats     counters
 	buffers   buffers
 	quit      func()
@@ -41,14 +41,12 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure proxy: %w", err)
 	}
-	p := &Proxy{cfg: cfg, log: cfg.Logger, metrics: cfg.Metrics, states: states{mode: cfg.Inconsistent}}
+	p := &Proxy{cfg: cfg, log: cfg.Logger, states: states{mode: cfg.Inconsistent}}
 	p.session.first = make(chan struct{})
 	if p.upstream, err = newUpstream(&p.cfg); err != nil {
 		return nil, fmt.Errorf("configure proxy: %w", err)
 	}
-	if p.metrics == nil {
-		p.metrics = http.HandlerFunc(p.serveStats)
-	}
+	p.cfg.MetricsPrefix = cmp.Or(cfg.MetricsPrefix, "envexec")
 	p.quit = sync.OnceFunc(func() {
 		if cfg.OnQuit != nil {
 			cfg.OnQuit()
