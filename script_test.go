@@ -4,7 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -53,9 +55,21 @@ func app() {
 		os.Exit(n)
 	case "fetch":
 		fetch(args[1])
+	case "get":
+		get(args[1])
 	case "follow":
 		follow(args[1], args[2:])
 	}
+}
+
+// get prints what the listener answers to a request that is not for Vault.
+func get(path string) {
+	answer, err := http.Get(os.Getenv("VAULT_ADDR") + path)
+	if err != nil {
+		panic(err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.Copy(os.Stdout, answer.Body)
 }
 
 func fetch(path string) {

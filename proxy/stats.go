@@ -110,14 +110,17 @@ func (s Stats) prometheus(prefix string) []byte {
 		{"ends_seconds", "Time until the secret's lease or certificate ends.", func(s SecretStats) (float64, bool) { return s.EndsIn.Seconds(), s.EndsIn > 0 }},
 		{"failures", "Requests for the secret that failed in a row.", func(s SecretStats) (float64, bool) { return float64(s.Failures), true }},
 	} {
-		if len(s.Secrets) == 0 {
-			break
-		}
-		head("secret_"+m.name, "gauge", m.help)
+		begun := false
 		for _, one := range s.Secrets {
-			if value, there := m.value(one); there {
-				fmt.Fprintf(&b, "%s_secret_%s{secret=\"%s\"} %g\n", prefix, m.name, label.Replace(one.Secret), value)
+			value, there := m.value(one)
+			if !there {
+				continue
 			}
+			if !begun {
+				head("secret_"+m.name, "gauge", m.help)
+				begun = true
+			}
+			fmt.Fprintf(&b, "%s_secret_%s{secret=\"%s\"} %g\n", prefix, m.name, label.Replace(one.Secret), value)
 		}
 	}
 	return b.Bytes()
