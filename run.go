@@ -50,9 +50,11 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 	switch cfg.Word {
 	case config.Version:
 		return printVersion(stdout), nil
-	case config.Help, config.Completion:
+	case config.Completion:
 		_, err := fmt.Fprint(stdout, cfg.Words[0])
 		return 0, err
+	case config.Help:
+		return 0, printHelp(stdout, cfg.Words[0], env)
 	case config.Status:
 		return printStatus(ctx, stdout, target(cfg, env), cfg.Check.Format)
 	case config.Reload:

@@ -59,6 +59,9 @@ func parseArgs(args []string, opts []option) (commandLine, error) {
 	}
 	if len(operands) > 0 {
 		line.word, line.words = Word(operands[0]), operands[1:]
+		if line.word == everything && line.on("help") {
+			return line, nil
+		}
 		if !slices.Contains(words, line.word) {
 			return line, noCommand(operands, cut)
 		}

@@ -2,36 +2,72 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// HelpText is what --help prints: grouped, one line a flag.
+// everything is the word behind --help that asks for every flag.
+const everything Word = "all"
+
+const flagLine = "  %-38s %s\n"
+
+// HelpText is what --help prints: the common flags, grouped, one line each; behind the
+// word all every flag, behind a command what is its own.
 func HelpText(word Word) string {
 	var b strings.Builder
-	b.WriteString(`Run a program with secrets from Vault.
-
-  envexec [flags] -- PROGRAM [ARGS]
-  envexec COMMAND [flags]
-
-Commands:
-`)
-	for _, c := range Commands() {
-		fmt.Fprintf(&b, "  %-38s %s\n", c.Name, c.Usage)
+	if word != Run && word != everything {
+		commandHelp(&b, word)
+		return b.String()
 	}
-	b.WriteByte('\n')
+	b.WriteString("Run a program with secrets from Vault.\n\n  envexec [flags] -- PROGRAM [ARGS]\n  envexec COMMAND [flags]\n\nCommands:\n")
+	for _, c := range Commands() {
+		fmt.Fprintf(&b, "  %-10s %s\n", c.Name, c.Usage)
+	}
 	group := ""
 	for _, f := range Flags() {
-		if f.Hidden {
+		if word == Run && !f.Common {
 			continue
 		}
 		if f.Group != group {
 			group = f.Group
 			fmt.Fprintf(&b, "%s:\n", group)
 		}
-		fmt.Fprintf(&b, "  %-38s %s\n", f.Spelling(), f.Usage)
+		fmt.Fprintf(&b, flagLine, f.Spelling(), f.Usage)
 	}
-	b.WriteString("\nEvery flag has a variable: --stop-timeout is ENVEXEC_STOP_TIMEOUT. VAULT_… variables mean what they mean to vault.\n")
+	b.WriteString("\nEvery flag has a variable: --stop-timeout is ENVEXEC_STOP_TIMEOUT.\nVAULT_… variables mean what they mean to vault.\n")
+	if word == Run {
+		b.WriteString("All flags: envexec --help all. A command's: envexec COMMAND --help.\n")
+	}
 	return b.String()
+}
+
+func commandHelp(b *strings.Builder, word Word) {
+	operands, takesAll := map[Word]string{Init: " [PATH…]", Service: " VERB", Check: " [-- PROGRAM [ARGS]]"}[word], word != Status && word != Reload && word != Version
+	for _, c := range Commands() {
+		if c.Name == string(word) {
+			fmt.Fprintf(b, "%s%s.\n\n", strings.ToUpper(c.Usage[:1]), c.Usage[1:])
+		}
+	}
+	fmt.Fprintf(b, "  envexec %s [flags]%s\n\n", word, operands)
+	if own := flagsOf(word); len(own) > 0 {
+		b.WriteString("Flags:\n")
+		for _, f := range own {
+			fmt.Fprintf(b, flagLine, f.Spelling(), f.Usage)
+		}
+	}
+	if takesAll {
+		b.WriteString("\nThe flags of a run count too: envexec --help all.\n")
+	}
+}
+
+func flagsOf(word Word) []Flag {
+	var own []Flag
+	for _, f := range Flags() {
+		if slices.Contains(f.Of, word) {
+			own = append(own, f)
+		}
+	}
+	return own
 }
 
 // Flag is one flag, for documentation.
@@ -41,7 +77,9 @@ type Flag struct {
 	Env         []string // its variables, the strongest first
 	Usage       string
 	Group       string
-	Hidden      bool // documented, but not in --help
+	Hidden      bool   // rare: not in the README's table
+	Common      bool   // in the short help
+	Of          []Word // the commands it is for; nil = the run and most of them
 	Repeats     bool
 }
 
@@ -61,7 +99,7 @@ func (f Flag) Spelling() string {
 func Flags() []Flag {
 	var all []Flag
 	for _, o := range options(defaults(), &loginFlags{}) {
-		all = append(all, Flag{Name: o.name, Short: o.short, Arg: o.arg, Env: variables(o), Usage: o.usage, Group: o.group, Hidden: o.hidden, Repeats: o.repeats()})
+		all = append(all, Flag{Name: o.name, Short: o.short, Arg: o.arg, Env: variables(o), Usage: o.usage, Group: o.group, Hidden: o.hidden, Common: o.common, Of: o.of, Repeats: o.repeats()})
 	}
 	return all
 }

@@ -19,6 +19,8 @@ type option struct {
 	comma  bool                    // one mention may hold a comma list
 	lines  bool                    // in a variable, items end with their line, not at a comma
 	hidden bool
+	common bool   // in the short help
+	of     []Word // the commands it is for; nil = the run and most of them
 	check  func(text string) error
 }
 
@@ -63,19 +65,19 @@ func secretOptions(c *Config) []option {
 	s := &c.Secrets
 	g := groupSecrets
 	return []option{
-		{name: "config", group: g, arg: "PATH", to: &c.Files, usage: "Vault Agent or Proxy file or directory, HCL or JSON"},
+		{name: "config", common: true, group: g, arg: "PATH", to: &c.Files, usage: "Vault Agent or Proxy file or directory, HCL or JSON"},
 		{name: "set", group: g, arg: "KEY=VALUE|STANZA", lines: true, hidden: true, usage: "any key of the configuration reference over the files, by its dotted name or as a stanza", add: func(string) error { return nil }},
-		{name: "env", short: "e", group: g, arg: "NAME=PATH#KEY[#VERSION]", lines: true, usage: "one variable from one key of a secret", add: func(t string) error {
+		{name: "env", common: true, short: "e", group: g, arg: "NAME=PATH#KEY[#VERSION]", lines: true, usage: "one variable from one key of a secret", add: func(t string) error {
 			v, err := parseVariable(t)
 			return push(&s.Variables, v, err)
 		}},
-		{name: "from", group: g, arg: "PATH", usage: "all keys of a secret as variables", env: []string{"VAULT_ENV_FROM_PATH"}, add: func(t string) error {
+		{name: "from", common: true, group: g, arg: "PATH", usage: "all keys of a secret as variables", env: []string{"VAULT_ENV_FROM_PATH"}, add: func(t string) error {
 			f, err := parseFrom(t)
 			return push(&s.From, f, err)
 		}},
 		{name: "prefix", group: g, arg: "TEXT", to: new(string), usage: "put before the names of --from"},
 		{name: "upcase", group: g, to: &s.Upcase, usage: "upper-case the names of --from"},
-		{name: "file", group: g, arg: "FILE=PATH#KEY|TEMPLATE", lines: true, usage: "a file from a secret or a template", add: func(t string) error {
+		{name: "file", common: true, group: g, arg: "FILE=PATH#KEY|TEMPLATE", lines: true, usage: "a file from a secret or a template", add: func(t string) error {
 			f, err := parseFileFlag(t)
 			return push(&s.RenderFiles, f, err)
 		}},
@@ -143,11 +145,11 @@ func addRefresh(s *Secrets, text string) error {
 func loginOptions(c *Config, l *loginFlags) []option {
 	g := groupLogin
 	return []option{
-		{name: "auth", group: g, arg: "METHOD", env: []string{"VAULT_AUTH_METHOD"}, to: &l.method, usage: "log in by this method"},
+		{name: "auth", common: true, group: g, arg: "METHOD", env: []string{"VAULT_AUTH_METHOD"}, to: &l.method, usage: "log in by this method"},
 		{name: "auth-config", group: g, arg: "KEY=VALUE", lines: true, usage: "a setting of the method, as in its config stanza", add: func(t string) error { return l.addSetting(t) }},
 		{name: "auth-path", group: g, arg: "PATH", env: []string{"VAULT_AUTH_PATH"}, to: &l.mount, usage: "where the method is mounted (default auth/METHOD)"},
 		{name: "auth-namespace", group: g, arg: "NS", to: &l.namespace, usage: "namespace of the login only"},
-		{name: "role", group: g, arg: "NAME", env: []string{"VAULT_ROLE"}, to: &l.role, usage: "role to log in as"},
+		{name: "role", common: true, group: g, arg: "NAME", env: []string{"VAULT_ROLE"}, to: &l.role, usage: "role to log in as"},
 		{name: "token-file", group: g, arg: "FILE", noEnv: true, to: &l.tokenFile, usage: "use the token in this file"},
 		{name: "no-revoke", group: g, to: &l.noRevoke, usage: "leave our token alive at the end"},
 		{name: "program-token", group: g, to: &c.Login.ProgramToken, usage: "the program gets VAULT_TOKEN"},
@@ -159,8 +161,8 @@ func vaultOptions(c *Config) []option {
 	v := &c.Vault
 	g := groupVault
 	return []option{
-		{name: "address", group: g, arg: "URL", env: []string{"VAULT_ADDR"}, to: &v.Address, usage: "where Vault is", check: func(t string) error { return checkAddress(&v.Address, t) }},
-		{name: "namespace", group: g, arg: "NS", env: []string{"VAULT_NAMESPACE"}, to: &v.Namespace, usage: "namespace of all requests", check: func(t string) error { v.Namespace = namespace(t); return nil }},
+		{name: "address", common: true, group: g, arg: "URL", env: []string{"VAULT_ADDR"}, to: &v.Address, usage: "where Vault is", check: func(t string) error { return checkAddress(&v.Address, t) }},
+		{name: "namespace", common: true, group: g, arg: "NS", env: []string{"VAULT_NAMESPACE"}, to: &v.Namespace, usage: "namespace of all requests", check: func(t string) error { v.Namespace = namespace(t); return nil }},
 		{name: "ca-cert", group: g, arg: "FILE", env: []string{"VAULT_CACERT"}, to: &v.CACert, usage: "certificate authorities"},
 		{name: "ca-cert-bytes", group: g, arg: "PEM", env: []string{"VAULT_CACERT_BYTES"}, to: &v.CACertBytes, hidden: true, usage: "the same as text"},
 		{name: "ca-path", group: g, arg: "DIR", env: []string{"VAULT_CAPATH"}, to: &v.CAPath, usage: "directory of certificate authorities"},
@@ -199,7 +201,7 @@ func programOptions(c *Config) []option {
 			return push(&p.MapExit, s, err)
 		}},
 		{name: "stop-signal", group: g, arg: "SIGNAL", to: &c.Stop.Signal, usage: "asks it to stop (default TERM)", check: func(t string) error { return checkSignal(&c.Stop.Signal, t) }},
-		{name: "stop-timeout", group: g, arg: "DURATION", to: &c.Stop.Timeout, usage: "until KILL (default 30s; 0 = never)"},
+		{name: "stop-timeout", common: true, group: g, arg: "DURATION", to: &c.Stop.Timeout, usage: "until KILL (default 30s; 0 = never)"},
 		{name: "leave-orphans", group: g, to: &c.Stop.LeaveOrphans, hidden: true, usage: "leave alone what the program leaves behind"},
 		{name: "subreaper", group: g, to: &c.noReaper, hidden: true, usage: "adopt and reap its orphans (default true)"},
 		{name: "reraise", group: g, to: &c.noRaise, hidden: true, usage: "die of its signal instead of ending with 128+n (default true)"},
@@ -211,8 +213,8 @@ func changeOptions(c *Config) []option {
 	h, r := &c.Change, &c.Restart
 	g := groupChange
 	return []option{
-		{name: "once", group: g, to: &c.Start.Once, usage: "read once; leases are kept alive, nothing is read again or rotated"},
-		{name: "on-change", group: g, arg: "[NAME=]POLICY", lines: true, usage: "restart, overlap, signal[:SIG], hook:CMD, exit[:N] or none", add: func(t string) error { return c.addRule(t) }},
+		{name: "once", common: true, group: g, to: &c.Start.Once, usage: "read once; leases are kept alive, nothing is read again or rotated"},
+		{name: "on-change", common: true, group: g, arg: "[NAME=]POLICY", lines: true, usage: "restart, overlap, signal[:SIG], hook:CMD, exit[:N] or none", add: func(t string) error { return c.addRule(t) }},
 		{name: "quiet", group: g, arg: "DURATION", to: &h.Quiet, usage: "wait for quiet before acting (default 500ms)"},
 		{name: "quiet-max", group: g, arg: "DURATION", to: &h.QuietMax, usage: "but no longer than this (default 5s)"},
 		{name: "splay", group: g, arg: "DURATION", to: &h.Splay, usage: "random pause before acting"},
@@ -220,7 +222,7 @@ func changeOptions(c *Config) []option {
 		{name: "change-limit", group: g, arg: "N", to: &h.Limit, hidden: true, usage: "at most N changes in --change-interval"},
 		{name: "change-interval", group: g, arg: "DURATION", to: &h.Interval, hidden: true, usage: "see --change-limit"},
 		{name: "change-window", group: g, arg: "HH:MM-HH:MM", to: &h.Window, usage: "act only between these times", check: checkWindow},
-		{name: "restart", group: g, arg: "no|on-failure|on-abnormal|always", to: &r.On, usage: "when the program ends by itself (default no)", check: allow(conditions...)},
+		{name: "restart", common: true, group: g, arg: "no|on-failure|on-abnormal|always", to: &r.On, usage: "when the program ends by itself (default no)", check: allow(conditions...)},
 		{name: "restart-min-backoff", group: g, arg: "DURATION", to: &r.MinBackoff, usage: "first pause (default 1s)", check: checkPositive},
 		{name: "restart-max-backoff", group: g, arg: "DURATION", to: &r.MaxBackoff, usage: "longest pause (default 1m)", check: checkPositive},
 		{name: "restart-reset-after", group: g, arg: "DURATION", to: &r.ResetAfter, hidden: true, usage: "pauses begin anew after this (default 1m)"},
@@ -236,15 +238,15 @@ func readyOptions(c *Config) []option {
 	r := &c.Ready
 	g := groupReady
 	return []option{
-		{name: "ready", group: g, arg: "HOW", usage: "notify, fd:N, exec:CMD, tcp:ADDR, http:URL, delay:D or none", add: func(t string) error { return parseReady(r, t) }},
+		{name: "ready", common: true, group: g, arg: "HOW", usage: "notify, fd:N, exec:CMD, tcp:ADDR, http:URL, delay:D or none", add: func(t string) error { return parseReady(r, t) }},
 		{name: "ready-header", group: g, arg: "NAME", to: &r.Header, usage: "http: the answer's header that holds $ENVEXEC_GENERATION"},
 		{name: "ready-timeout", group: g, arg: "DURATION", to: &r.Timeout, usage: "not ready by then is a failure (default 1m)"},
 		{name: "soak", group: g, arg: "DURATION", to: &c.Change.Soak, usage: "overlap: keep both this long"},
-		{name: "listen", group: g, arg: "NAME=tcp://ADDR|unix://PATH", usage: "hold a listening socket for the program", add: func(t string) error {
+		{name: "listen", common: true, group: g, arg: "NAME=tcp://ADDR|unix://PATH", usage: "hold a listening socket for the program", add: func(t string) error {
 			s, err := parseSocket(t)
 			return push(&c.Sockets, s, err)
 		}},
-		{name: "listen-vault", group: groupListener, arg: "ADDR|unix://PATH", usage: "serve Vault's API there, for the program and others", add: func(t string) error {
+		{name: "listen-vault", common: true, group: groupListener, arg: "ADDR|unix://PATH", usage: "serve Vault's API there, for the program and others", add: func(t string) error {
 			l, err := parseVaultListener(t)
 			return push(&c.Listeners, l, err)
 		}},
@@ -258,27 +260,27 @@ func generalOptions(c *Config) []option {
 	g := groupGeneral
 	k := &c.Check
 	return []option{
-		{name: "log-level", group: g, arg: "LEVEL", env: []string{"VAULT_LOG_LEVEL"}, to: &c.Log.Level, usage: "trace, debug, info, warn or error", check: checkLevel(c)},
+		{name: "log-level", common: true, group: g, arg: "LEVEL", env: []string{"VAULT_LOG_LEVEL"}, to: &c.Log.Level, usage: "trace, debug, info, warn or error", check: checkLevel(c)},
 		{name: "log-format", group: g, arg: "text|json", env: []string{"VAULT_LOG_FORMAT"}, to: &c.Log.Format, usage: "format of our log lines", check: checkFormat(c)},
 		{name: "log-file", group: g, arg: "FILE", to: &c.Log.File, usage: "write them to a file too"},
 		{name: "log-rotate-bytes", group: g, arg: "SIZE", to: &c.Log.RotateBytes, hidden: true, usage: "new file at this size"},
 		{name: "log-rotate-duration", group: g, arg: "DURATION", to: &c.Log.RotateDuration, hidden: true, usage: "new file after this (default 24h)"},
 		{name: "log-rotate-max-files", group: g, arg: "N", to: &c.Log.RotateMaxFiles, hidden: true, usage: "old files kept; 0 = all"},
-		{name: "admin", group: g, arg: "auto|off|PATH", to: &c.Admin, usage: "status socket (default auto)"},
+		{name: "admin", of: []Word{Status, Reload}, group: g, arg: "auto|off|PATH", to: &c.Admin, usage: "status socket (default auto)"},
 		{name: "pid-file", group: g, arg: "FILE", to: &c.PIDFile, usage: "write our process id there"},
 		{name: "exit-after-auth", group: g, to: &c.Start.ExitAfterAuth, usage: "end once the token and files are written"},
 		{name: "reload-signal", group: g, arg: "SIGNAL", to: &c.Start.ReloadSignal, usage: "read the configuration anew on this signal", check: func(t string) error { return checkSignal(&c.Start.ReloadSignal, t) }},
-		{name: "lenient", group: g, to: &k.Lenient, usage: "doubts about the configuration are warnings"},
-		{name: "offline", group: g, to: &k.Offline, usage: "check: ask no server, open nothing else"},
-		{name: "explain", group: g, to: &k.Explain, usage: "check: every value and where it comes from"},
-		{name: "format", group: g, arg: "FORMAT", noEnv: true, to: &k.Format, usage: "check, status: text, json; render: names, env, json, dotenv, github, gitlab"},
-		{name: "show-values", group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
-		{name: "output", short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
-		{name: "yes", short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
-		{name: "pid", group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
-		{name: "name", group: g, arg: "NAME", noEnv: true, to: &c.Service.Name, usage: "service: its name (default envexec)"},
-		{name: "account", group: g, arg: "NAME", noEnv: true, to: &c.Service.Account, usage: "service install: run as (default its own, NT SERVICE\\NAME)"},
-		{name: "help", short: "h", group: g, noEnv: true, to: new(bool), usage: "print this text"},
+		{name: "lenient", of: []Word{Check}, group: g, to: &k.Lenient, usage: "doubts about the configuration are warnings"},
+		{name: "offline", of: []Word{Check}, group: g, to: &k.Offline, usage: "check: ask no server, open nothing else"},
+		{name: "explain", of: []Word{Check}, group: g, to: &k.Explain, usage: "check: every value and where it comes from"},
+		{name: "format", of: []Word{Check, Status, Render}, group: g, arg: "FORMAT", noEnv: true, to: &k.Format, usage: "check, status: text, json; render: names, env, json, dotenv, github, gitlab"},
+		{name: "show-values", of: []Word{Render}, group: g, noEnv: true, to: &k.ShowValues, usage: "render: print the secrets themselves"},
+		{name: "output", of: []Word{Render, Init}, short: "o", group: g, arg: "FILE", noEnv: true, to: &k.Output, usage: "render, init: write to this file"},
+		{name: "yes", of: []Word{Init}, short: "y", group: g, noEnv: true, to: &k.Yes, usage: "init: ask nothing, overwrite"},
+		{name: "pid", of: []Word{Status, Reload}, group: g, arg: "PID", noEnv: true, to: &k.PID, usage: "status, reload: which envexec, when several run"},
+		{name: "name", of: []Word{Service}, group: g, arg: "NAME", noEnv: true, to: &c.Service.Name, usage: "service: its name (default envexec)"},
+		{name: "account", of: []Word{Service}, group: g, arg: "NAME", noEnv: true, to: &c.Service.Account, usage: "service install: run as (default its own, NT SERVICE\\NAME)"},
+		{name: "help", common: true, short: "h", group: g, noEnv: true, to: new(bool), usage: "this text; --help all: every flag"},
 		{name: "version", short: "v", group: g, noEnv: true, to: new(bool), usage: "print the version"},
 		{name: "completion", group: g, arg: "bash|zsh|fish|powershell", noEnv: true, hidden: true, to: new(string), usage: "print a completion script"},
 	}
