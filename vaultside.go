@@ -116,6 +116,9 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 		close(v.delivered) // there is no login to wait for
 		return nil
 	}
+	if v.cfg.Login.WrapTTL > 0 && (wanted.any() || v.cfg.Login.ProgramToken) {
+		return misconfigured{errors.New("auto_auth.method.wrap_ttl hands the token over wrapped, so envexec itself can read nothing with it: remove it, or let the reader of its sink read the secrets")}
+	}
 	if v.session, err = v.newSession(env); err != nil {
 		return misconfigured{err}
 	}
@@ -158,7 +161,10 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	sinks := []auth.Sink{v.store, &v.tokens}
+	var sinks []auth.Sink
+	if l.WrapTTL == 0 { // what is wrapped is of no use to ourselves
+		sinks = append(sinks, v.store, &v.tokens)
+	}
 	for _, s := range v.cfg.Sinks {
 		file, err := v.newSink(s)
 		if err != nil {
