@@ -67,7 +67,6 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 	case config.Render:
 		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:
-		restCollector(env)
 		return runJob(ctx, m, cfg, env, sigs, stderr)
 	case config.Service:
 		return runService(cfg.Service, env.List(), stdout)
@@ -77,6 +76,7 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 
 // runJob runs the program, or an agent without one, to its end.
 func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Environ, sigs *supervise.Signals, stderr io.Writer) (int, error) {
+	started := restCollector(env)
 	log, err := newLogging(cfg.Log, stderr)
 	if err != nil {
 		return 0, err
@@ -98,7 +98,7 @@ func runJob(ctx context.Context, m *manager, cfg *config.Config, env environ.Env
 	if err != nil {
 		return 0, err
 	}
-	j.manager = m
+	j.manager, j.started = m, started
 	status, err := j.run(ctx)
 	if err != nil {
 		return 0, err
@@ -128,6 +128,7 @@ type job struct {
 	stdout, stderr *os.File // the program's; nil = ours
 
 	manager *manager // nil where there is none
+	started func()   // to be called when what we are for has begun
 
 	logging    *logging
 	ownSignals map[syscall.Signal]func() // that envexec itself acts on
@@ -311,6 +312,7 @@ func (j *job) agent(program context.Context, s *services) (supervise.Status, err
 			j.settle(g.ID)
 			j.state.change(func(s *state) { s.ready, s.generation = true, g.ID })
 			j.manager.tellReady()
+			j.started()
 			started()
 			if j.cfg.Start.ExitAfterAuth || j.cfg.Start.Once {
 				stop()

@@ -26,7 +26,8 @@ func (s *state) change(f func(*state)) {
 // watch returns the trace that keeps the state.
 func (j *job) watch() supervise.Trace {
 	return supervise.Trace{
-		State: func(name string) { j.state.change(func(s *state) { s.phase = name }) },
+		State:   func(name string) { j.state.change(func(s *state) { s.phase = name }) },
+		Started: func(int, uint64) { j.started() },
 		Ready: func(pid int, generation uint64) {
 			j.state.change(func(s *state) { s.pid, s.generation, s.ready = pid, generation, true })
 			j.manager.tellReady()

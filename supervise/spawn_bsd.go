@@ -18,7 +18,9 @@ func refuseMainThread() {}
 
 func adoptOrphans(bool, *slog.Logger) {}
 
-func orphans() []int { return nil }
+func orphans() (pids []int, known bool) { return nil, false }
+
+func adopting() bool { return false }
 
 func isStopped(int) bool { return true }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,14 +43,13 @@ func adoptOrphans(wanted bool, log *slog.Logger) {
 }
 
 // orphans lists the live children of the main thread. As it never forks these
-// are all adopted. nil without /proc.
-func orphans() []int {
+// are all adopted. known is false without /proc.
+func orphans() (pids []int, known bool) {
 	self := os.Getpid()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", self, self))
 	if err != nil {
-		return nil
+		return nil, false
 	}
-	var pids []int
 	for _, field := range bytes.Fields(data) {
 		pid, err := strconv.Atoi(string(field))
 		if err != nil {
@@ -59,7 +59,14 @@ func orphans() []int {
 			pids = append(pids, pid)
 		}
 	}
-	return pids
+	return pids, true
+}
+
+// adopting reports whether our descendants' orphans come to us.
+func adopting() bool {
+	var is int32
+	err := unix.Prctl(unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&is)), 0, 0, 0) //nolint:gosec // the kernel writes there
+	return os.Getpid() == 1 || err == nil && is != 0
 }
 
 type procStat struct {

@@ -19,6 +19,7 @@ type unixHost struct {
 	ended    chan struct{}
 	moved    sync.Once // our own working directory, after the first start
 	inherits map[int]bool
+	adopts   bool // orphans come to us
 }
 
 type spawnRequest struct {
@@ -34,8 +35,9 @@ type spawned struct {
 func newHost() host {
 	h := &unixHost{requests: make(chan spawnRequest), ended: make(chan struct{})}
 	// What we were given at birth is not the program's to leave behind.
-	h.inherits = map[int]bool{}
-	for _, pid := range orphans() {
+	h.inherits, h.adopts = map[int]bool{}, adopting()
+	born, _ := orphans()
+	for _, pid := range born {
 		h.inherits[pid] = true
 	}
 	go h.spawner()
@@ -142,7 +144,8 @@ func (p *unixProcess) reap() {
 }
 
 func (h *unixHost) signalOrphans(sig syscall.Signal) (n int) {
-	for _, pid := range orphans() {
+	all, _ := orphans()
+	for _, pid := range all {
 		if !h.inherits[pid] {
 			n++
 			_ = unix.Kill(pid, sig)

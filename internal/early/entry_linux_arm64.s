@@ -1,4 +1,4 @@
-//go:build entry
+//go:build entry && go1.26 && !go1.27
 
 #include "textflag.h"
 #include "go_asm.h"
