@@ -108,6 +108,20 @@ func (n *notifySocket) lines() []string {
 	return lines
 }
 
+// mark waits until everything that was sent before is among the datagrams.
+func (n *notifySocket) mark() {
+	n.t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := unix.Sendto(fd, []byte("MARK=1"), 0, &unix.SockaddrUnix{Name: n.path}); err != nil {
+		n.t.Fatal(err)
+	}
+	n.expect("MARK=1")
+}
+
 // count counts lines that start with a prefix.
 func (n *notifySocket) count(prefix string) (count int) {
 	for _, line := range n.lines() {
