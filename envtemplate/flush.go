@@ -8,7 +8,7 @@ import (
 
 // flush is one call of Flush.
 type flush struct {
-	until time.Time     // then units that cannot run hold it up no longer
+	until time.Time     // then units that cannot run hold it up no longer; zero: some still rest
 	done  chan struct{} // closed when it is over
 }
 
@@ -34,17 +34,25 @@ func (r *Renderer) Flush(ctx context.Context) {
 // flush takes one in: news that no one has looked at yet belongs to it.
 func (l *loop) flush(f *flush) {
 	l.changed()
-	f.until = time.Now().Add(l.cfg.settle)
 	l.flushing = append(l.flushing, f)
 }
 
 // flushed ends the flushes that nothing holds up any more.
 func (l *loop) flushed() {
-	if len(l.flushing) == 0 || l.touched || slices.ContainsFunc(l.units, func(u *unit) bool { return !u.changedAt.IsZero() }) {
+	if len(l.flushing) == 0 || l.touched {
 		return
 	}
+	now := time.Now()
+	resting := slices.ContainsFunc(l.units, func(u *unit) bool { return !u.changedAt.IsZero() })
 	l.flushing = slices.DeleteFunc(l.flushing, func(f *flush) bool {
-		over := l.pending+l.asked == 0 || !time.Now().Before(f.until)
+		switch {
+		case resting:
+			f.until = time.Time{}
+			return false
+		case f.until.IsZero():
+			f.until = now.Add(l.cfg.settle)
+		}
+		over := l.pending+l.asked == 0 || !now.Before(f.until)
 		if over {
 			close(f.done)
 		}
