@@ -76,6 +76,7 @@ var (
 var (
 	errNoKey      = errors.New("no #key after the path (write vault:: for a plain \"vault:\")")
 	errNoPath     = errors.New("no path before the #")
+	errDots       = errors.New("a path cannot contain . or .. as a part: Vault would be asked for another one")
 	errEmptyKey   = errors.New("empty key after the #")
 	errVersion    = errors.New("version after the second # is not a number")
 	errUnclosed   = errors.New("no } after ${vault: (write $${ for a plain \"${\")")
@@ -260,6 +261,11 @@ func request(path string) (secret.Request, error) {
 	req := secret.Request{Path: strings.Trim(strings.TrimSpace(unescape(path)), "/")}
 	if req.Path == "" {
 		return req, errNoPath
+	}
+	for part := range strings.SplitSeq(req.Path, "/") {
+		if part == "." || part == ".." {
+			return req, errDots
+		}
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
