@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/envexec/envexec/config"
@@ -24,9 +26,21 @@ func runCommand(cfg *config.Config, env environ.Environ) func(context.Context, e
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return supervise.RunCommand(ctx, supervise.Command{
-			Args: c.Args, Env: commandEnvironment(inherited, c).List(), Path: path, Dir: cmp.Or(cfg.Program.Dir, cfg.WorkDir),
+			Args: throughShell(c.Args), Env: commandEnvironment(inherited, c).List(), Path: path, Dir: cmp.Or(cfg.Program.Dir, cfg.WorkDir),
 		})
 	}
+}
+
+// throughShell gives a lone string that is more than a program's name to the shell, as
+// Vault's agent does: "systemctl reload nginx".
+func throughShell(args []string) []string {
+	if len(args) != 1 || !strings.ContainsAny(args[0], " \t\n;&|<>()$`\"'*?") {
+		return args
+	}
+	if runtime.GOOS == "windows" {
+		return []string{"cmd", "/C", args[0]}
+	}
+	return []string{"sh", "-c", args[0]}
 }
 
 // commandEnvironment follows exec.env of a template stanza.
