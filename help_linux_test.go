@@ -19,17 +19,7 @@ func TestHelp(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), "envexec", args...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 		cmd.Env = append([]string{"TERM=xterm", "GORACE=atexit_sleep_ms=0"}, env...)
-		said := make(chan string)
-		go func() {
-			buf, all := make([]byte, 4096), ""
-			for {
-				n, err := master.Read(buf)
-				if all += string(buf[:n]); err != nil {
-					said <- all
-					return
-				}
-			}
-		}()
+		said := shown(master)
 		if err := cmd.Run(); err != nil {
 			t.Errorf("%v: %v", args, err)
 		}

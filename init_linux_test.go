@@ -32,17 +32,7 @@ func TestInitAsks(t *testing.T) {
 		if _, err := master.WriteString(run.answers); err != nil {
 			t.Fatal(err)
 		}
-		said := make(chan string)
-		go func() {
-			buf, all := make([]byte, 4096), ""
-			for {
-				n, err := master.Read(buf)
-				if all += string(buf[:n]); err != nil {
-					said <- all
-					return
-				}
-			}
-		}()
+		said := shown(master)
 		err := cmd.Wait()
 		_ = slave.Close()
 		text := <-said
@@ -79,4 +69,20 @@ func terminal(t *testing.T) (master, slave *os.File) {
 	}
 	t.Cleanup(func() { _ = master.Close() })
 	return master, slave
+}
+
+// shown yields all that is written to a terminal once its last user has closed it.
+func shown(master *os.File) <-chan string {
+	said := make(chan string)
+	go func() {
+		buf, all := make([]byte, 4096), ""
+		for {
+			n, err := master.Read(buf)
+			if all += string(buf[:n]); err != nil {
+				said <- all
+				return
+			}
+		}
+	}()
+	return said
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +12,6 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/auth"
-	methods "github.com/envexec/envexec/auth/method/all"
-	"github.com/envexec/envexec/auth/sink"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
@@ -151,101 +147,6 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 	return lease.New(cfg)
 }
 
-func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
-	l := v.cfg.Login
-	method, err := newMethod(l, v.cfg.Vault, env, v.log)
-	if err != nil {
-		return nil, err
-	}
-	client, err := v.clientFor(env, "auto-auth")
-	if err != nil {
-		return nil, err
-	}
-	var sinks []auth.Sink
-	if l.WrapTTL == 0 { // what is wrapped is of no use to ourselves
-		sinks = append(sinks, v.store, &v.tokens)
-	}
-	for _, s := range v.cfg.Sinks {
-		file, err := v.newSink(s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: sink: %w", s.Pos, err)
-		}
-		if v.trial {
-			g := &gate{Sink: file}
-			v.gates, file = append(v.gates, g), g
-		}
-		sinks = append(sinks, file)
-	}
-	handedOut := l.ProgramToken || len(v.cfg.Sinks) > 0
-	agent := len(v.cfg.Program.Args) == 0 && v.cfg.Word != config.Render
-	// A token someone else may be using lives on.
-	v.revokes = l.Revoke && !handedOut && !agent && !v.cfg.Start.ExitAfterAuth
-	var once sync.Once
-	cfg := auth.Config{
-		Client:     client,
-		Method:     method,
-		MountPath:  l.MountPath,
-		Namespace:  l.Namespace,
-		MinBackoff: l.MinBackoff,
-		MaxBackoff: l.MaxBackoff,
-		ExitOnErr:  exitRule(l.ExitOnErr),
-		Reauth:     l.ReauthOnNew,
-		WrapTTL:    l.WrapTTL,
-		Revoke:     v.revokes,
-		Sinks:      sinks,
-		Logger:     v.log,
-		Trace: auth.Trace{
-			OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) },
-			OnFailure:   v.loginFailed,
-		},
-	}
-	v.keepLogin(&cfg)
-	return auth.New(cfg)
-}
-
-func exitRule(c config.Choice) auth.Exit {
-	switch c {
-	case config.Yes:
-		return auth.ExitAlways
-	case config.No:
-		return auth.ExitNever
-	}
-	return auth.ExitDenied
-}
-
-func newMethod(l config.Login, server config.Vault, env environ.Environ, log *slog.Logger) (auth.Method, error) {
-	settings := l.Settings
-	name := l.Method
-	switch {
-	case name == "" && env.Keep("VAULT_SECRET_ID*", "APPROLE_SECRET_ID*").Len() > 0:
-		return nil, errors.New("no way to log in to Vault: there is a secret id but no role id: set VAULT_ROLE_ID")
-	case name == "":
-		return nil, errors.New("no way to log in to Vault: set VAULT_TOKEN, or VAULT_ROLE_ID with VAULT_SECRET_ID, or use --auth or auto_auth")
-	case name == "token" && l.TokenFile != "":
-		name, settings = "token_file", map[string]any{"token_file_path": l.TokenFile}
-	case name == "token":
-		settings = map[string]any{"token": l.Token}
-	}
-	get := func(name string) string { value, _ := env.Get(name); return value }
-	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: tlsFiles{v: server}.config})
-}
-
-func (v *vaultSide) newSink(s config.Sink) (auth.Sink, error) {
-	c := sink.Config{
-		File:    sink.FileConfig{Path: s.Path, Mode: fs.FileMode(s.Mode), UID: s.Owner, GID: s.Group},
-		WrapTTL: s.WrapTTL,
-		Client:  v.client,
-	}
-	if s.DHType != "" {
-		c.DH = &sink.DH{PublicKeyPath: s.DHPath, DeriveKey: s.DeriveKey, AAD: s.AAD}
-	}
-	file, err := sink.New(c)
-	if err != nil {
-		return nil, err
-	}
-	return file, file.Check()
-}
-
 // invalid says that Vault no longer knows a token: log in again.
 func (v *vaultSide) invalid(t secret.Token) {
 	if v.session != nil {
@@ -310,93 +211,6 @@ func (v *vaultSide) flush(ctx context.Context) {
 	if reading != nil {
 		reading.renderer.Flush(ctx)
 	}
-}
-
-// need is what a generation's values depend on.
-type need struct {
-	epoch    uint64 // oldest login
-	leases   []string
-	notAfter time.Time // of its certificates; zero = none
-}
-
-// endsIn tells how long a generation's values still work; false = no end is known.
-func (v *vaultSide) endsIn(id uint64) (left time.Duration, ends bool) {
-	if v == nil {
-		return 0, false
-	}
-	v.mu.Lock()
-	n := v.needs[id]
-	v.mu.Unlock()
-	first := func(rest time.Duration, mortal bool) {
-		if mortal && (!ends || rest < left) {
-			left, ends = rest, true
-		}
-	}
-	if len(n.leases) > 0 {
-		first(v.store.EndsIn(n.leases...))
-	}
-	if len(n.leases) > 0 && n.epoch > 0 { // else they are the sealed cache's, from before any login
-		first(v.session.EndsIn(n.epoch))
-	}
-	if !n.notAfter.IsZero() {
-		first(max(time.Until(n.notAfter), 0), true)
-	}
-	return left, ends
-}
-
-// remember notes what a generation needs, and lets go of older logins at once when
-// its program is up already: a new login that changed nothing.
-func (v *vaultSide) remember(g envtemplate.Generation) {
-	if v == nil {
-		return
-	}
-	v.mu.Lock()
-	v.needs[g.ID] = need{g.Epoch, g.Leases, g.NotAfter}
-	up := v.settled == g.ID
-	v.mu.Unlock()
-	if up {
-		v.retire(g.Epoch)
-	}
-}
-
-// settle says that a generation's program is safely up: what only older ones
-// needed may be revoked.
-func (v *vaultSide) settle(id uint64) {
-	if v == nil {
-		return
-	}
-	v.mu.Lock()
-	v.settled = id
-	epoch := v.needs[id].epoch
-	maps.DeleteFunc(v.needs, func(old uint64, _ need) bool { return old < id })
-	v.mu.Unlock()
-	v.retire(epoch)
-}
-
-// retire gives up the logins before epoch, but for those that leases of the
-// listeners' clients still hang on.
-func (v *vaultSide) retire(epoch uint64) {
-	if v.session == nil {
-		return
-	}
-	if held := v.tokens.epoch(); held != 0 {
-		epoch = min(epoch, held)
-	}
-	v.store.Retire(epoch)
-	v.session.Retire(epoch)
-}
-
-// leased counts the secrets that end with their login.
-func (v *vaultSide) leased() (n int) {
-	if v.store == nil {
-		return 0
-	}
-	for _, e := range v.store.Status() {
-		if e.Epoch != 0 {
-			n++
-		}
-	}
-	return n
 }
 
 // login says who we are to Vault and for how long, for `envexec status`.
