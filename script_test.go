@@ -45,6 +45,7 @@ func (m leakChecked) Run() int {
 //	app print NAME…         print the variables and exit
 //	app exit N
 //	app fetch PATH          read PATH with VAULT_ADDR and VAULT_TOKEN as any Vault client does
+//	app await PATH WORD D   read it until a hit has the word; a read begun after D without it fails
 //	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
@@ -55,6 +56,8 @@ func app() {
 		os.Exit(n)
 	case "fetch":
 		fetch(args[1])
+	case "await":
+		await(args[1], args[2], args[3])
 	case "get":
 		get(args[1])
 	case "follow":
@@ -84,6 +87,36 @@ func fetch(path string) {
 		os.Exit(1)
 	}
 	fmt.Println(answer.Data)
+}
+
+func await(path, word, within string) {
+	client, err := api.NewClient(nil)
+	if err != nil {
+		panic(err)
+	}
+	bound, err := time.ParseDuration(within)
+	if err != nil {
+		panic(err)
+	}
+	for began := time.Now(); time.Since(began) < patience; <-time.After(20 * time.Millisecond) {
+		late := time.Since(began) > bound
+		answer, err := client.Logical().ReadRaw(path)
+		if err != nil {
+			continue // nobody listens yet
+		}
+		text, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		switch hit := answer.Header.Get("X-Cache") == "HIT"; {
+		case hit && strings.Contains(string(text), word):
+			fmt.Println("a hit")
+			return
+		case late && !strings.Contains(string(text), word):
+			fmt.Printf("asked for more than %s after the change: %s\n", within, text)
+			os.Exit(1)
+		}
+	}
+	fmt.Println("never")
+	os.Exit(1)
 }
 
 func variables(names []string) string {
@@ -148,6 +181,9 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 		Cmds: commands,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("ENVEXEC_LOG_LEVEL", "debug")
+			if binary, err := vaulttest.Binary(); err == nil {
+				env.Setenv("VAULT_BINARY", binary) // for Vault's own Proxy
+			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run takes a second longer under -race
 			env.Values[vaultKey{}] = &scriptVault{roles: map[string]vaulttest.Role{}}
 			return nil
