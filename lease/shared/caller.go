@@ -43,6 +43,18 @@ func (k *caller) trusted(now time.Duration) bool {
 	return trust(k.trust.Load()) == good && !k.gone.Load() && (end == 0 || now < end)
 }
 
+// lives reports whether a token is known and neither revoked through us nor at its end.
+func (c *Cache) lives(token string) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	k := c.callers[token]
+	if k == nil || k.gone.Load() {
+		return false
+	}
+	end := time.Duration(k.end.Load())
+	return end == 0 || c.cfg.clock() < end
+}
+
 // know returns the caller with this token, making one when there is none. mu is held.
 func (c *Cache) know(token string) *caller {
 	if k := c.callers[token]; k != nil {
@@ -156,8 +168,8 @@ func (c *Cache) vouch(ctx context.Context, k *caller, r *Request) bool {
 
 // lookUp asks Vault about k's token and notes what it says.
 func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
+	asked := c.cfg.clock()
 	found, state := c.ask(ctx, k.token, r.Namespace)
-	now := c.cfg.clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	close(k.looking)
@@ -166,14 +178,16 @@ func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
 	case good:
 		k.orphan = found.Orphan
 		if ttl := seconds(found.TTL); ttl > 0 {
-			k.end.Store(int64(now + ttl))
+			k.end.Store(int64(asked + ttl - time.Second/2)) // Vault rounds up by as much
+		} else {
+			k.end.Store(0)
 		}
 		if found.Accessor != "" && !k.gone.Load() {
 			k.accessor = found.Accessor
 			c.accessors[found.Accessor] = k
 		}
 	case refused:
-		c.bar(k.token, now+c.cfg.TicketLife)
+		c.bar(k.token, asked+c.cfg.TicketLife)
 		for e := range k.entries {
 			if e.value != nil {
 				c.remove(e)

@@ -14,6 +14,7 @@ type Change struct {
 	c     *Cache
 	r     Request
 	full  string
+	asked time.Duration
 	ended bool
 }
 
@@ -23,7 +24,7 @@ func (c *Cache) Change(r *Request) *Change {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, "LIST":
 		return nil
 	}
-	ch := &Change{c: c, r: *r, full: strings.TrimSuffix(r.full(), "/")}
+	ch := &Change{c: c, r: *r, full: strings.TrimSuffix(r.full(), "/"), asked: c.cfg.clock()}
 	c.marks.write(ch.full)
 	return ch
 }
@@ -125,11 +126,11 @@ func (ch *Change) token(what string, status int, body []byte) {
 		clear(k.children)
 		c.dropOwn(k)
 	case "renew-self":
-		c.prolongToken(c.callers[ch.r.Token], status, body)
+		ch.prolongToken(c.callers[ch.r.Token], status, body)
 	case "renew":
-		c.prolongToken(c.callers[ch.field("token")], status, body)
+		ch.prolongToken(c.callers[ch.field("token")], status, body)
 	case "renew-accessor":
-		c.prolongToken(c.accessors[ch.field("accessor")], status, body)
+		ch.prolongToken(c.accessors[ch.field("accessor")], status, body)
 	}
 }
 
@@ -179,7 +180,7 @@ func (ch *Change) system(what string, status int, body []byte) {
 	case "revoke-prefix", "revoke-force":
 		c.revokePrefix(rest)
 	case "renew":
-		c.prolongLease(status, body)
+		ch.prolongLease(status, body)
 	case "mounts":
 		c.rights()
 		if ch.r.Method == http.MethodDelete {
@@ -244,28 +245,28 @@ func (c *Cache) disabled(path string) {
 }
 
 // prolongToken notes that a client renewed a token through us. mu is held.
-func (c *Cache) prolongToken(k *caller, status int, body []byte) {
+func (ch *Change) prolongToken(k *caller, status int, body []byte) {
 	p := parse(body)
 	if status != http.StatusOK || k == nil || p == nil || p.Auth == nil {
 		return
 	}
-	end := c.cfg.clock() + seconds(p.Auth.Duration)
+	end := ch.asked + seconds(p.Auth.Duration)
 	if k.end.Load() != 0 {
 		k.end.Store(int64(end))
 	}
 	if k.creation != nil {
-		c.prolong(k.creation, end)
+		ch.c.prolong(k.creation, end)
 	}
 }
 
 // prolongLease notes that a client renewed a lease through us. mu is held.
-func (c *Cache) prolongLease(status int, body []byte) {
+func (ch *Change) prolongLease(status int, body []byte) {
 	p := parse(body)
 	if status != http.StatusOK || p == nil {
 		return
 	}
-	if e := c.leases[p.LeaseID]; e != nil {
-		c.prolong(e, c.cfg.clock()+seconds(p.Duration))
+	if e := ch.c.leases[p.LeaseID]; e != nil {
+		ch.c.prolong(e, ch.asked+seconds(p.Duration))
 	}
 }
 

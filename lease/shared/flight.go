@@ -54,7 +54,7 @@ func (c *Cache) Enter(ctx context.Context, w http.ResponseWriter, r *Request) (s
 	case <-ctx.Done():
 		return false, f
 	}
-	if leader.answer == nil {
+	if leader.answer == nil || kind != login && !c.lives(r.Token) {
 		return false, f
 	}
 	c.counts.hits.Add(1)
@@ -285,6 +285,9 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 	e.until.Store(int64(f.started + c.cfg.TicketLife))
 	c.touch(e)
 	c.followed(v, &f.r)
+	if end := time.Duration(k.end.Load()); end != 0 && f.started >= end {
+		k.trust.Store(int32(unknown)) // renewed by others: it must be looked up again
+	}
 	if trust(k.trust.Load()) == good {
 		f.answer = a
 	}

@@ -24,13 +24,16 @@ type vault struct {
 	mu     sync.Mutex
 	tokens map[string]*vaultToken
 	kv     map[string]string // full path → value; data paths are version 2
+	trash  map[string]string // what was deleted of version 2
 	leases map[string]*vaultLease
 	count  int
 	asked  []string // method and path of each request
 	down   int      // status of every answer; 0 = works
 	hold   func(r *http.Request)
 	late   func()
-	maxTTL time.Duration
+	// undeleted is told of each secret that comes back.
+	undeleted func(path, value string)
+	maxTTL    time.Duration
 }
 
 type vaultToken struct {
@@ -50,7 +53,7 @@ type vaultLease struct {
 }
 
 func newVault() *vault {
-	return &vault{tokens: map[string]*vaultToken{}, kv: map[string]string{}, leases: map[string]*vaultLease{}, maxTTL: 24 * time.Hour}
+	return &vault{tokens: map[string]*vaultToken{}, kv: map[string]string{}, trash: map[string]string{}, leases: map[string]*vaultLease{}, maxTTL: 24 * time.Hour}
 }
 
 // login makes a token.
@@ -202,12 +205,31 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 	case strings.HasPrefix(path, "secret/data/"), strings.HasPrefix(path, "kv1/"):
 		v.secret(w, r, path, text("value"))
 	case strings.HasPrefix(path, "secret/"): // metadata, delete, destroy …
-		_, rest, _ := strings.Cut(strings.TrimPrefix(path, "secret/"), "/")
+		word, rest, _ := strings.Cut(strings.TrimPrefix(path, "secret/"), "/")
 		if r.Method == "GET" {
 			say(w, map[string]any{"mount_type": "kv", "data": map[string]any{"versions": 1, "current_version": 1}})
 			return
 		}
-		delete(v.kv, "secret/data/"+rest)
+		key := "secret/data/" + rest
+		if old, deleted := v.trash[key]; word == "undelete" {
+			if _, there := v.kv[key]; deleted && !there {
+				v.kv[key] = old
+				if v.undeleted != nil {
+					v.undeleted(key, old)
+				}
+			}
+		} else {
+			delete(v.kv, key)
+			delete(v.trash, key)
+		}
+		w.WriteHeader(204)
+	case path == "sys/mounts/kv1":
+		maps.DeleteFunc(v.kv, func(path, _ string) bool { return strings.HasPrefix(path, "kv1/") })
+		w.WriteHeader(204)
+	case path == "sys/policies/acl/p":
+		if t := v.tokens[text("who")]; t != nil {
+			t.denied[text("path")] = body["may"] != true
+		}
 		w.WriteHeader(204)
 	default:
 		w.WriteHeader(204)
@@ -229,6 +251,9 @@ func (v *vault) secret(w http.ResponseWriter, r *http.Request, path, value strin
 		}
 		say(w, map[string]any{"mount_type": "kv", "data": data, "lease_duration": 0})
 	case "DELETE":
+		if old, there := v.kv[path]; there {
+			v.trash[path] = old
+		}
 		delete(v.kv, path)
 		w.WriteHeader(204)
 	default:

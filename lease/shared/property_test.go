@@ -24,6 +24,8 @@ type truth struct {
 	rights map[string][]change // of caller and path; "" = denied
 	floor  map[string]int      // the first value a read that begins now may see
 	dead   map[string]bool     // tokens revoked through us
+	barred map[string]bool     // of caller and path: taken away through us
+	ends   time.Time           // of the token of "short"
 	serial int
 }
 
@@ -52,12 +54,14 @@ func TestNobodyGetsWhatVaultWouldRefuse(t *testing.T) {
 func property(r *rig, rng *rand.Rand) {
 	var rngMu sync.Mutex
 	roll := func(n int) int { rngMu.Lock(); defer rngMu.Unlock(); return rng.IntN(n) }
-	tr := &truth{values: map[string][]change{}, rights: map[string][]change{}, floor: map[string]int{}, dead: map[string]bool{}}
+	tr := &truth{values: map[string][]change{}, rights: map[string][]change{}, floor: map[string]int{}, dead: map[string]bool{}, barred: map[string]bool{}}
 	paths := []string{"secret/data/a", "secret/data/b/c", "kv1/a", "kv1/b"}
-	callers := []string{"root", "one", "two", "child", "limited", "bound", "blind", "nobody", ""}
+	callers := []string{"root", "one", "two", "child", "short", "limited", "bound", "blind", "nobody", ""}
 	for _, who := range callers[:3] {
 		r.v.login(who)
 	}
+	tr.ends = time.Now().Add(time.Duration(20+roll(60)) * time.Second)
+	r.v.login("short", func(t *vaultToken) { t.end = tr.ends })
 	r.v.login("child", func(t *vaultToken) { t.parent = "one" })
 	r.v.login("limited", func(t *vaultToken) { t.uses = 1000 })
 	r.v.login("bound", func(t *vaultToken) { t.cidrs = []string{"10.0.0.0/8"} })
@@ -71,10 +75,15 @@ func property(r *rig, rng *rand.Rand) {
 		}
 	}
 	r.v.hold = func(*http.Request) { r.v.late() }
+	r.v.undeleted = func(path, value string) {
+		tr.Lock()
+		defer tr.Unlock()
+		tr.values[path] = append(tr.values[path], change{time.Now(), value})
+	}
 	var all sync.WaitGroup
-	for range 600 {
+	for range 1500 {
 		who, path := callers[roll(len(callers))], paths[roll(len(paths))]
-		switch roll(40) {
+		switch roll(100) {
 		case 0: // through us
 			all.Go(func() { tr.write(r, "root", path, "PUT") })
 		case 1:
@@ -84,20 +93,35 @@ func property(r *rig, rng *rand.Rand) {
 		case 3:
 			tr.allow(r, who, path, roll(2) == 0)
 		case 4:
-			if roll(12) == 0 && who != "root" && who != "" {
-				tr.Lock()
-				tr.dead[who] = true
-				tr.dead["child"] = tr.dead["child"] || who == "one"
-				tr.Unlock() // before it is sent: from its end on nobody may get a hit
-				r.ask("root", "PUT", "auth/token/revoke", fmt.Sprintf(`{"token":%q}`, who))
+			if how := roll(20); how < 4 && who != "root" && who != "" {
+				tr.revoke(r, who, how)
+			}
+		case 5:
+			if may := roll(2) == 0; roll(4) == 0 {
+				all.Go(func() { tr.policy(r, who, path, may) })
+			}
+		case 6:
+			all.Go(func() { tr.write(r, "root", strings.Replace(path, "/data/", "/metadata/", 1), "DELETE") })
+		case 7:
+			all.Go(func() { tr.undelete(r, path) })
+		case 8:
+			if roll(8) == 0 {
+				all.Go(func() { tr.unmount(r, paths) })
 			}
 		default:
-			all.Go(func() { tr.read(r, who, path) })
+			query, ns := "", ""
+			switch roll(8) {
+			case 0:
+				query = "version=1"
+			case 1:
+				ns = "ns"
+			}
+			all.Go(func() { tr.read(r, who, path, query, ns) })
 		}
-		time.Sleep(time.Duration(roll(500)) * time.Millisecond)
+		time.Sleep(time.Duration(roll(200)) * time.Millisecond)
 	}
 	all.Wait()
-	if hits := r.Stats().Hits; hits < 30 {
+	if hits := r.Stats().Hits; hits < 20 {
 		r.t.Errorf("only %d hits: nothing was tested", hits)
 	}
 }
@@ -124,9 +148,13 @@ func (tr *truth) write(r *rig, who, path, method string) {
 	}
 	tr.Unlock()
 	g := r.ask(who, method, path, fmt.Sprintf(`{"value":%q}`, value))
-	if g.status >= 300 {
-		return
+	if g.status < 300 {
+		tr.settled(r, strings.Replace(path, "/metadata/", "/data/", 1), value)
 	}
+}
+
+// settled notes that a change through us to value has ended.
+func (tr *truth) settled(r *rig, path, value string) {
 	r.v.mu.Lock()
 	defer r.v.mu.Unlock()
 	tr.Lock()
@@ -135,6 +163,66 @@ func (tr *truth) write(r *rig, who, path, method string) {
 		tr.values[path] = append(tr.values[path], change{time.Now(), value})
 		tr.floor[path] = len(tr.values[path]) - 1
 	}
+}
+
+func (tr *truth) undelete(r *rig, path string) {
+	if !strings.HasPrefix(path, "secret/") {
+		return
+	}
+	r.ask("root", "PUT", strings.Replace(path, "/data/", "/undelete/", 1), "{}")
+	var now string
+	r.v.now(func() { now = r.v.kv[path] })
+	tr.settled(r, path, now)
+}
+
+// unmount takes the mount of version 1 away through us, with all that is in it.
+func (tr *truth) unmount(r *rig, paths []string) {
+	r.ask("root", "DELETE", "sys/mounts/kv1")
+	for _, path := range paths {
+		if strings.HasPrefix(path, "kv1/") {
+			tr.settled(r, path, "")
+		}
+	}
+}
+
+// revoke ends a token through us, in one of the ways there are. It is noted before: from
+// the request's end on nobody may get a hit.
+func (tr *truth) revoke(r *rig, who string, how int) {
+	tr.Lock()
+	tr.dead[who] = true
+	tr.dead["child"] = tr.dead["child"] || who == "one" && how != 3
+	tr.Unlock()
+	switch how {
+	case 0:
+		r.ask("root", "PUT", "auth/token/revoke", fmt.Sprintf(`{"token":%q}`, who))
+	case 1:
+		r.ask("root", "PUT", "auth/token/revoke-accessor", fmt.Sprintf(`{"accessor":"acc-%s"}`, who))
+	case 2:
+		r.ask(who, "PUT", "auth/token/revoke-self")
+	case 3:
+		r.ask("root", "PUT", "auth/token/revoke-orphan", fmt.Sprintf(`{"token":%q}`, who))
+	}
+}
+
+// policy gives a right through us, or takes it away.
+func (tr *truth) policy(r *rig, who, path string, may bool) {
+	if may {
+		tr.Lock()
+		tr.barred[who+path] = false
+		tr.Unlock()
+	}
+	r.ask("root", "PUT", "sys/policies/acl/p", fmt.Sprintf(`{"who":%q,"path":%q,"may":%t}`, who, path, may))
+	r.v.mu.Lock()
+	defer r.v.mu.Unlock()
+	tr.Lock()
+	defer tr.Unlock()
+	t := r.v.tokens[who]
+	if t == nil {
+		return
+	}
+	tr.barred[who+path] = t.denied[path] && !may // unless it was given again meanwhile
+	state := map[bool]string{false: "may"}[t.denied[path]]
+	tr.rights[who+path] = append(tr.rights[who+path], change{time.Now(), state})
 }
 
 func (tr *truth) allow(r *rig, who, path string, may bool) {
@@ -152,15 +240,25 @@ func (tr *truth) allow(r *rig, who, path string, may bool) {
 		state = "may"
 	}
 	tr.rights[who+path] = append(tr.rights[who+path], change{time.Now(), state})
+	tr.barred[who+path] = false // by whom it was taken away is no longer certain
 }
 
-func (tr *truth) read(r *rig, who, path string) {
+func (tr *truth) read(r *rig, who, path, query, ns string) {
+	if !strings.HasPrefix(path, "secret/") {
+		query = ""
+	}
 	tr.Lock()
-	began, floor, dead := time.Now(), tr.floor[path], tr.dead[who]
+	began, floor, dead, barred := time.Now(), tr.floor[path], tr.dead[who], tr.barred[who+path]
 	tr.Unlock()
-	g := r.ask(who, "GET", path)
+	g := r.send(&Request{Method: "GET", Path: "/v1/" + path, RawPath: "/v1/" + path, Query: query, Namespace: ns, Token: who})
 	if !g.hit {
 		return
+	}
+	if who == "short" && began.After(tr.ends) {
+		r.t.Error("a hit for a token after its end")
+	}
+	if barred {
+		r.t.Errorf("a hit for %s, whose right to %s was taken away through us", who, path)
 	}
 	tr.Lock()
 	defer tr.Unlock()

@@ -140,6 +140,27 @@ func TestATokensEndEndsItsHits(t *testing.T) {
 	})
 }
 
+// TestATokenRenewedByOthersEarnsHitsAgain: what the look-up said of its end is not for ever.
+func TestATokenRenewedByOthersEarnsHitsAgain(t *testing.T) {
+	in(t, func(c *Config) { c.MaxAge = time.Hour }, func(r *rig) {
+		r.v.kv[app] = "v"
+		a := r.v.login("a", func(t *vaultToken) { t.end = time.Now().Add(30 * time.Second) })
+		r.ask(a, "GET", app)
+		r.ask(a, "GET", app)
+		r.v.now(func() { r.v.tokens[a].end = time.Now().Add(time.Minute) }) // behind our back
+		time.Sleep(31 * time.Second)
+		for i, want := range []bool{false, true, true} {
+			if g := r.ask(a, "GET", app); g.hit != want || g.status != 200 {
+				t.Errorf("read %d after the end that was known: %+v, want hit %v", i, g, want)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		if g := r.ask(a, "GET", app); g.hit || g.status != 403 {
+			t.Errorf("after its real end: %+v", g)
+		}
+	})
+}
+
 func TestWritesThroughUsEvict(t *testing.T) {
 	for _, tt := range []struct{ read, method, path, body string }{
 		{app, "PUT", app, `{"value":"new"}`}, {app, "POST", app, `{"value":"new"}`}, {app, "PATCH", app, `{"value":"new"}`},
