@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"maps"
+	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -19,58 +14,69 @@ import (
 	"github.com/envexec/envexec/environ"
 )
 
-// soon is how long before a certificate's end check begins to warn.
-const soon = 14 * 24 * time.Hour
-
 // local checks what is on this machine: program, templates, files, ports.
 func (c *checkup) local(cfg *config.Config, env environ.Environ) {
-	j := &job{cfg: cfg, env: env, log: silent()}
-	p := &parsing{}
-	j.ownSignals = j.taken(p)
-	j.rules = newChangeRules(p, cfg, nil)
-	c.fail("program", statusConfig, errors.Join(p.errs...))
-	if len(cfg.Program.Args) > 0 {
-		if _, err := j.newProgram(); err != nil {
-			c.fail("program", statusConfig, err)
-		} else {
-			c.add(fine, "program", "%s can be run", cfg.Program.Args[0])
-		}
-	}
-	for _, f := range []string{cfg.Program.Stdout, cfg.Program.Stderr, cfg.Log.File, cfg.PIDFile} {
-		if f != "" {
-			c.directory("file", f)
-		}
-	}
+	c.program(cfg, env)
+	c.appended("the program's standard output", cfg.Program.Stdout)
+	c.appended("the program's standard error", cfg.Program.Stderr)
+	c.appended("log_file", cfg.Log.File)
+	c.appended("pid_file", cfg.PIDFile)
 	for _, s := range cfg.Sockets {
 		c.port(s.Network, s.Address)
 	}
 	for _, l := range cfg.Listeners {
 		c.port(l.Type, l.Address)
-		c.certificate(l.TLSCertFile)
-		c.certificate(l.TLSClientCAFile)
-		if !l.TLSDisable {
-			_, err := tls.LoadX509KeyPair(l.TLSCertFile, l.TLSKeyFile)
-			c.fail("certificate", statusConfig, err)
+	}
+	c.certificates(cfg)
+	c.credentials(cfg.Login)
+	c.persist(cfg.Cache.Persist)
+	for _, s := range cfg.Sinks {
+		c.directory("sink", "sink", s.Path, false, true)
+		if s.DHPath != "" {
+			c.credential("dh_path", s.DHPath, false)
 		}
 	}
-	c.certificate(cfg.Vault.CACert)
-	c.certificate(cfg.Vault.ClientCert)
-	c.credentials(cfg.Login)
-	for _, s := range cfg.Sinks {
-		c.directory("sink", s.Path)
-	}
 	for _, f := range cfg.Secrets.RenderFiles {
-		c.directory("file", f.Destination)
+		c.directory("file", "file", f.Destination, true, true)
 	}
 	for _, t := range cfg.Secrets.Templates {
-		if !t.CreateDestDirs {
-			c.directory("file", t.Destination)
+		if t.Destination != "" {
+			c.directory("file", "template", t.Destination, t.CreateDestDirs, false)
 		}
 	}
 }
 
-// port binds an address and lets it go at once. A unix socket is not tried: that
-// would remove one in use.
+func (c *checkup) program(cfg *config.Config, env environ.Environ) {
+	j := &job{cfg: cfg, env: env, log: silent()}
+	p := &parsing{}
+	j.ownSignals = j.taken(p)
+	j.rules = newChangeRules(p, cfg, nil)
+	c.fail("program", statusConfig, errors.Join(p.errs...))
+	if len(cfg.Program.Args) == 0 {
+		return
+	}
+	if _, err := j.newProgram(); err != nil {
+		c.fail("program", statusConfig, err)
+		return
+	}
+	c.add(fine, "program", "%s can be run", cfg.Program.Args[0])
+}
+
+// persist checks the sealed cache's directory and key.
+func (c *checkup) persist(p config.Persist) {
+	if p.Type == "" {
+		return
+	}
+	c.directory("file", "cache.persist", p.Path+"/cache", true, true)
+	for _, f := range []struct{ what, file string }{{"cache.persist key_file", p.KeyFile}, {"cache.persist service_account_token_file", p.TokenFile}} {
+		if f.file != "" && (p.Type == "file") == (f.file == p.KeyFile) {
+			c.credential(f.what, f.file, true)
+		}
+	}
+}
+
+// port binds an address and lets it go at once. A unix socket is only asked for: binding
+// would remove one that was left behind.
 func (c *checkup) port(network, address string) {
 	ctx := context.Background()
 	var (
@@ -79,9 +85,7 @@ func (c *checkup) port(network, address string) {
 	)
 	switch {
 	case strings.HasPrefix(network, "unix"):
-		if !strings.HasPrefix(address, "@") {
-			c.directory("listener", address)
-		}
+		c.socket(network, address)
 		return
 	case strings.HasPrefix(network, "udp"):
 		var p net.PacketConn
@@ -101,66 +105,23 @@ func (c *checkup) port(network, address string) {
 	c.add(fine, "listener", "%s %s can be bound", network, address)
 }
 
-// directory checks that the directory a file goes to is there.
-func (c *checkup) directory(area, file string) {
-	dir := filepath.Dir(file)
-	info, err := os.Stat(dir)
-	switch {
-	case err != nil:
-		c.fail(area, statusConfig, err)
-	case !info.IsDir():
-		c.fail(area, statusConfig, fmt.Errorf("%s is no directory", dir))
-	default:
-		c.add(fine, area, "%s has a directory to be in", file)
-	}
-}
-
-// credentials checks the files the login reads; *_path and *_file are the methods' keys for them.
-func (c *checkup) credentials(l config.Login) {
-	for _, key := range slices.Sorted(maps.Keys(l.Settings)) {
-		file, isText := l.Settings[key].(string)
-		if !isText || file == "" || strings.Contains(key, "wrapping") || !strings.HasSuffix(key, "_file_path") {
-			continue
-		}
-		info, err := os.Stat(file)
-		switch {
-		case err != nil:
-			c.fail("credential", statusConfig, fmt.Errorf("%s: %w", key, err))
-		case info.Mode().Perm()&0o004 != 0 && key != "role_id_file_path":
-			c.add(doubt, "credential", "%s: everybody may read %s", key, file)
-		default:
-			c.add(fine, "credential", "%s: %s is there", key, file)
-		}
-	}
-}
-
-// certificate checks when the certificates of a PEM file end; "" is no file.
-func (c *checkup) certificate(file string) {
-	if file == "" {
+// socket checks the place of a unix socket.
+func (c *checkup) socket(network, address string) {
+	if strings.HasPrefix(address, "@") { // abstract, in no directory
+		c.add(fine, "listener", "%s %s needs no directory", network, address)
 		return
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		c.fail("certificate", statusConfig, err)
+	info, err := os.Lstat(address)
+	if err == nil && info.Mode()&fs.ModeSocket == 0 {
+		c.fail("listener", statusConfig, fmt.Errorf("%s %s: a file that is no socket is in its place", network, address))
 		return
 	}
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			c.fail("certificate", statusConfig, fmt.Errorf("%s: %w", file, err))
-			continue
-		}
-		left, end := time.Until(cert.NotAfter), cert.NotAfter.UTC().Format(time.RFC3339)
-		switch {
-		case left <= 0:
-			c.fail("certificate", statusConfig, fmt.Errorf("%s: ended at %s", file, end))
-		case left < soon:
-			c.add(doubt, "certificate", "%s: ends soon, at %s", file, end)
-		default:
-			c.add(fine, "certificate", "%s: ends at %s", file, end)
+	if err == nil {
+		if conn, err := net.DialTimeout(network, address, time.Second); err == nil {
+			_ = conn.Close()
+			c.fail("listener", statusConfig, fmt.Errorf("%s %s: another process is listening there", network, address))
+			return
 		}
 	}
+	c.directory("listener", network, address, false, true)
 }

@@ -1,73 +1,143 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/auth"
 	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
-	"github.com/envexec/envexec/secret"
 )
 
-// checkPatience bounds all that check asks Vault.
+// checkPatience bounds all that check asks Vault, unless --start-timeout says otherwise.
 const checkPatience = 30 * time.Second
 
 // server logs in, says who the token is and what it may read, and revokes it.
 func (c *checkup) server(ctx context.Context, cfg *config.Config, env environ.Environ) {
 	wanted, err := wantedSecrets(cfg)
 	c.fail("secret", statusConfig, err)
-	if !wanted.any() && len(cfg.Sinks) == 0 && (len(cfg.Listeners) == 0 || cfg.Login.Method == "") {
+	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
 		return
 	}
-	v := &vaultSide{cfg: cfg, log: silent()}
-	if v.client, err = newClient(cfg.Vault, env); err != nil {
-		c.fail("vault", statusConfig, err)
+	once := *cfg // no event stream for a look
+	once.Start.Once = true
+	v := &vaultSide{cfg: &once, log: silent()}
+	var broken error
+	if v.client, broken = newClient(cfg.Vault, env); broken != nil {
+		if !c.has("certificate") { // else it has been told
+			c.fail("vault", statusConfig, broken)
+		}
+		if v.client, err = newClient(config.Vault{Address: cfg.Vault.Address}, env); err != nil { // for the templates
+			return
+		}
+	}
+	renderers := c.templates(v, wanted, env)
+	if broken != nil {
 		return
 	}
-	requests := c.templates(v, wanted, env)
-	asking, cancel := context.WithTimeout(ctx, checkPatience)
+	asking, cancel := context.WithTimeout(ctx, cmp.Or(cfg.Start.Timeout, checkPatience))
 	defer cancel()
+	if !c.health(asking, v.client) || cfg.Login.Method == "" && !wanted.any() && len(cfg.Sinks) == 0 {
+		return
+	}
 	client, own := c.login(asking, v.client, cfg, env)
 	if client == nil {
 		return
 	}
-	c.capabilities(asking, client, requests)
+	c.secrets(asking, v.store, client, renderers)
 	if !own {
 		return
 	}
 	ctx, stop := context.WithTimeout(ctx, revokePatience) // however long the rest took
 	defer stop()
 	if _, err := method.Send(ctx, client, http.MethodPut, "auth/token/revoke-self", nil); err != nil {
-		c.add(doubt, "token", "check could not revoke its own login, it ends with its TTL: %v", err)
+		c.add(doubt, "token", "check could not revoke its own login, it ends with its TTL: %s", auth.Describe(err))
 	}
 }
 
-// templates parses them all, as a start would, and returns what is known to be read.
-func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secret.Request {
-	var renderer *envtemplate.Renderer
-	store, err := v.newStore(env)
-	if err == nil {
-		renderer, err = newRenderer(v.cfg, store.Watch(), w, env, envtemplate.Delivery{Dir: os.TempDir()}, v.log) // only named, never used
+// health asks whether Vault is there and unsealed; false: nothing more can be asked.
+func (c *checkup) health(ctx context.Context, base *api.Client) bool {
+	client := base.WithNamespace("") // it knows none
+	req := client.NewRequest(http.MethodGet, "/v1/sys/health")
+	req.Params = url.Values{"standbyok": {"true"}, "perfstandbyok": {"true"}, "drsecondarycode": {"299"}, "sealedcode": {"299"}, "uninitcode": {"299"}}
+	answer, err := client.RawRequestWithContext(ctx, req) //nolint:staticcheck // for the TLS connection
+	if answer != nil && answer.Body != nil {
+		defer func() { _ = answer.Body.Close() }()
 	}
-	c.fail("template", statusConfig, err)
-	if err != nil {
+	var response *api.ResponseError
+	switch {
+	case errors.As(err, &response): // something in front of Vault that lets less through
+		c.add(doubt, "vault", "%s does not say how it is (%s)", base.Address(), auth.Describe(err))
+		return true
+	case err != nil:
+		var request *url.Error // names a URL nobody asked for
+		if errors.As(err, &request) {
+			err = request.Err
+		}
+		c.fail("vault", statusUnreachable, fmt.Errorf("%s cannot be reached: %s", base.Address(), auth.Describe(err)))
+		return false
+	}
+	if answer.TLS != nil && len(answer.TLS.PeerCertificates) > 0 {
+		if end := answer.TLS.PeerCertificates[0].NotAfter; time.Until(end) < soon {
+			c.add(doubt, "certificate", "the one %s shows ends soon, at %s", base.Address(), stamp(end))
+		}
+	}
+	var health struct {
+		Initialized, Sealed bool
+		Version             string
+	}
+	switch err := json.NewDecoder(io.LimitReader(answer.Body, 1<<16)).Decode(&health); {
+	case err != nil || health.Version == "":
+		c.add(doubt, "vault", "%s does not answer as Vault does", base.Address())
+	case health.Sealed || !health.Initialized:
+		c.fail("vault", statusUnreachable, fmt.Errorf("%s is sealed", base.Address()))
+		return false
+	default:
+		c.add(fine, "vault", "%s answers, version %s", base.Address(), health.Version)
+	}
+	return true
+}
+
+// templates parses them all, as a start would. Where something cannot be parsed the rest is
+// looked at piece by piece.
+func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []*envtemplate.Renderer {
+	var err error
+	if v.store, err = v.newStore(env); err != nil {
+		c.fail("vault", statusConfig, err)
 		return nil
 	}
-	if n := len(w.templates) + len(w.envTemplates); n > 0 {
-		c.add(fine, "template", "%d parsed; what is read inside a condition is known only when they run", n)
+	build := func(w wanted) (*envtemplate.Renderer, error) {
+		return newRenderer(v.cfg, v.store.Watch(), w, env, envtemplate.Delivery{Dir: os.TempDir()}, v.log) // only named, never used
 	}
-	return renderer.Requests()
+	whole, err := build(w)
+	if err == nil {
+		if n := len(w.templates) + len(w.envTemplates); n > 0 {
+			c.add(fine, "template", "%d parsed; what is read inside a condition is known only when they run", n)
+		}
+		return []*envtemplate.Renderer{whole}
+	}
+	c.fail("template", statusConfig, err)
+	var parts []*envtemplate.Renderer
+	for _, one := range w.apart() {
+		if r, err := build(one); err == nil {
+			parts = append(parts, r)
+		}
+	}
+	return parts
 }
 
 // login makes one login and returns a client with its token, and whether the login
@@ -75,6 +145,10 @@ func (c *checkup) templates(v *vaultSide, w wanted, env environ.Environ) []secre
 func (c *checkup) login(ctx context.Context, base *api.Client, cfg *config.Config, env environ.Environ) (client *api.Client, own bool) {
 	l := cfg.Login
 	l.Settings = leaveFiles(l)
+	if c.has("credential") || c.used {
+		c.add(doubt, "login", "not tried, because of the credential")
+		return nil, false
+	}
 	m, err := newMethod(l, cfg.Vault, env, silent())
 	if err != nil {
 		c.fail("login", statusConfig, err)
@@ -94,11 +168,12 @@ func (c *checkup) login(ctx context.Context, base *api.Client, cfg *config.Confi
 	}
 	s, err := m.Login(ctx, client)
 	if err != nil {
-		c.fail("login", loginStatus(err), err)
+		c.fail("login", loginStatus(err), loginError(l, err))
 		return nil, false
 	}
 	who := identity{how: l.Method}
-	if s.Auth == nil {
+	own = s.Auth != nil // asked first: TokenPolicies fills it in
+	if !own {
 		who.token, _ = s.Data["id"].(string)
 		who.policies, _ = s.TokenPolicies()
 		who.ttl, _ = s.TokenTTL()
@@ -112,7 +187,7 @@ func (c *checkup) login(ctx context.Context, base *api.Client, cfg *config.Confi
 	c.add(fine, "login", "%s", who.how)
 	c.add(fine, "token", "%s", who)
 	client.SetToken(who.token)
-	return client, s.Auth != nil
+	return client, own
 }
 
 // tiesNonce reports whether a login would be an EC2 instance's first, by a nonce only check knows.
@@ -137,7 +212,7 @@ func (c *checkup) wrapped(ctx context.Context, client *api.Client, settings map[
 	client.SetToken(strings.TrimSpace(string(token)))
 	s, err := method.Send(ctx, client, http.MethodGet, "sys/wrapping/lookup", nil)
 	if err != nil {
-		c.fail("login", loginStatus(err), fmt.Errorf("look the wrapped secret id up: %w", err))
+		c.fail("login", loginStatus(err), fmt.Errorf("look the wrapped secret id up: %s", auth.Describe(err)))
 		return
 	}
 	var created string
@@ -194,63 +269,17 @@ func leaveFiles(l config.Login) map[string]any {
 
 // loginStatus tells a refusal from a Vault that did not answer.
 func loginStatus(err error) int {
-	var (
-		response   *api.ResponseError
-		credential *method.CredentialError
-	)
-	switch {
-	case errors.As(err, &credential):
-		return statusDenied
-	case errors.As(err, &response) && response.StatusCode/100 == 4 && response.StatusCode != http.StatusTooManyRequests:
+	if auth.Refused(err) {
 		return statusDenied
 	}
 	return statusUnreachable
 }
 
-// capabilities asks what the token may do with everything that is known to be wanted.
-func (c *checkup) capabilities(ctx context.Context, base *api.Client, requests []secret.Request) {
-	for _, req := range requests {
-		client := base
-		if req.Namespace != "" {
-			client = base.WithNamespace(strings.Trim(base.Namespace(), "/") + "/" + strings.Trim(req.Namespace, "/"))
-			client.SetToken(base.Token())
-		}
-		need := map[secret.Op]string{secret.Read: "read", secret.List: "list", secret.Write: "update"}[req.Op]
-		at, known := dataPath(ctx, client, req)
-		s, err := method.Send(ctx, client, http.MethodPut, "sys/capabilities-self", map[string]any{"paths": []string{at}})
-		if err != nil || s == nil {
-			c.add(doubt, "secret", "%s: cannot tell whether it may be read: %v", req, err)
-			continue
-		}
-		var may []string
-		list, _ := s.Data[at].([]any)
-		for _, one := range list {
-			may = append(may, fmt.Sprint(one))
-		}
-		switch {
-		case slices.Contains(may, need), slices.Contains(may, "root"), req.Op == secret.Write && slices.Contains(may, "create"):
-			c.add(fine, "secret", "%s: may be %s", req, map[secret.Op]string{secret.Read: "read", secret.List: "listed", secret.Write: "written"}[req.Op])
-		case !known:
-			c.add(doubt, "secret", "%s: cannot tell whether it may be read: its mount is not known", req)
-		default:
-			c.fail("secret", statusConfig, fmt.Errorf("%s: the token may not %s it (%s)", req, strings.Replace(need, "update", "write", 1), strings.Join(may, ", ")))
-		}
+// loginError is err in one line.
+func loginError(l config.Login, err error) error {
+	how := l.Method
+	if l.MountPath != "" {
+		how += " at " + l.MountPath
 	}
-}
-
-// dataPath is where the request goes: KV 2 has secrets below data/, lists below metadata/.
-// Without an answer of Vault it is the path as written, and known is false.
-func dataPath(ctx context.Context, client *api.Client, req secret.Request) (at string, known bool) {
-	s, err := method.Send(ctx, client, http.MethodGet, "sys/internal/ui/mounts/"+req.Path, nil)
-	if err != nil || s == nil {
-		return req.Path, false
-	}
-	mount, _ := s.Data["path"].(string)
-	options, _ := s.Data["options"].(map[string]any)
-	below := map[secret.Op]string{secret.Read: "data/", secret.List: "metadata/"}[req.Op]
-	rest, found := strings.CutPrefix(strings.Trim(req.Path, "/")+"/", mount)
-	if !found || options["version"] != "2" || below == "" || strings.HasPrefix(rest, below) {
-		return req.Path, true
-	}
-	return strings.TrimSuffix(mount+below+rest, "/"), true
+	return fmt.Errorf("%s: %s", how, auth.Describe(err))
 }

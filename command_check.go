@@ -24,10 +24,13 @@ const (
 	trouble level = "problem" // envexec would not start, or not get a secret
 )
 
+// areas are all that a finding can be about.
+var areas = []string{"configuration", "program", "file", "listener", "certificate", "credential", "sink", "template", "vault", "login", "token", "secret"}
+
 // finding is one thing check looked at.
 type finding struct {
 	Level   level  `json:"level"`
-	Area    string `json:"area"` // configuration, template, program, listener, certificate, login, token, secret, …
+	Area    string `json:"area"` // one of areas
 	Message string `json:"message"`
 }
 
@@ -37,6 +40,13 @@ type checkup struct {
 	Status   int              `json:"status"` // the exit status
 	Findings []finding        `json:"findings"`
 	Settings []config.Setting `json:"settings,omitempty"` // with --explain
+
+	used bool // a credential would be used up by a login
+}
+
+// has reports whether there is a problem in an area.
+func (c *checkup) has(area string) bool {
+	return slices.ContainsFunc(c.Findings, func(f finding) bool { return f.Level == trouble && f.Area == area })
 }
 
 func (c *checkup) add(l level, area, format string, args ...any) {
@@ -58,7 +68,7 @@ func (c *checkup) fail(area string, status int, err error) {
 }
 
 // runCheck looks at everything a start needs and changes nothing: no file is removed
-// or written, nothing is unwrapped, no secret is read, and its own login is revoked.
+// or written, nothing is unwrapped, no lease is made, and its own login is revoked.
 func runCheck(ctx context.Context, cfg *config.Config, env environ.Environ, stdout io.Writer) (int, error) {
 	c := &checkup{}
 	for _, w := range cfg.Warnings {

@@ -80,7 +80,7 @@ func newMethod(l config.Login, server config.Vault, env environ.Environ, log *sl
 	settings := l.Settings
 	name := l.Method
 	switch {
-	case name == "" && env.Keep("VAULT_SECRET_ID*", "APPROLE_SECRET_ID*").Len() > 0:
+	case name == "" && filled(env.Keep("VAULT_SECRET_ID*", "APPROLE_SECRET_ID*")):
 		return nil, errors.New("no way to log in to Vault: there is a secret id but no role id: set VAULT_ROLE_ID")
 	case name == "":
 		return nil, errors.New("no way to log in to Vault: set VAULT_TOKEN, or VAULT_ROLE_ID with VAULT_SECRET_ID, or use --auth or auto_auth")
@@ -91,6 +91,16 @@ func newMethod(l config.Login, server config.Vault, env environ.Environ, log *sl
 	}
 	get := func(name string) string { value, _ := env.Get(name); return value }
 	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: tlsFiles{v: server}.config})
+}
+
+// filled reports whether one of the variables is more than set to nothing.
+func filled(env environ.Environ) bool {
+	for _, value := range env.All() {
+		if value != "" {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *vaultSide) newSink(s config.Sink) (auth.Sink, error) {

@@ -26,6 +26,27 @@ func (w wanted) any() bool {
 	return len(w.variables)+len(w.from)+len(w.files)+len(w.templates)+len(w.envTemplates) > 0
 }
 
+// apart is w in pieces of one secret or template each.
+func (w wanted) apart() []wanted {
+	var pieces []wanted
+	for _, v := range w.variables {
+		pieces = append(pieces, wanted{variables: []envtemplate.Variable{v}})
+	}
+	for _, f := range w.from {
+		pieces = append(pieces, wanted{from: []envtemplate.From{f}})
+	}
+	for _, f := range w.files {
+		pieces = append(pieces, wanted{files: []envtemplate.File{f}})
+	}
+	for _, t := range w.templates {
+		pieces = append(pieces, wanted{templates: []envtemplate.Template{t}})
+	}
+	for _, t := range w.envTemplates {
+		pieces = append(pieces, wanted{envTemplates: []envtemplate.EnvTemplate{t}})
+	}
+	return pieces
+}
+
 func wantedSecrets(cfg *config.Config) (wanted, error) {
 	var w wanted
 	var err error

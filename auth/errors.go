@@ -30,7 +30,7 @@ func (e *DeniedError) Error() string {
 	if e.Status == 0 {
 		return fmt.Sprintf("log in%s: %v", at, e.Err)
 	}
-	return fmt.Sprintf("log in%s: denied by vault: %s", at, describe(e.Err))
+	return fmt.Sprintf("log in%s: denied by vault: %s", at, Describe(e.Err))
 }
 
 // Unwrap returns the cause.
@@ -84,9 +84,12 @@ func wait(err error) time.Duration {
 
 const maxText = 400
 
-// describe makes one line of err for a reader. A body that is not Vault's may be
+// Refused reports whether a failed login or request was denied, so that waiting does not heal it.
+func Refused(err error) bool { return judge(err) != transient }
+
+// Describe makes one line of a failed request for a reader. A body that is not Vault's may be
 // anything, an echo of our request included, so it is not shown.
-func describe(err error) string {
+func Describe(err error) string {
 	var re *api.ResponseError
 	if !errors.As(err, &re) {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -96,7 +99,7 @@ func describe(err error) string {
 	}
 	text := "the answer is not vault's"
 	if !re.RawError {
-		text = clip(strings.Join(re.Errors, "; "))
+		text = strings.TrimPrefix(clip(strings.Join(re.Errors, "; ")), "1 error occurred: * ")
 	}
 	if text == "" {
 		text = http.StatusText(re.StatusCode)
@@ -115,5 +118,5 @@ func clip(s string) string {
 // failure is a transient failure with a text that is safe to show.
 type failure struct{ err error }
 
-func (f failure) Error() string { return "log in: " + describe(f.err) }
+func (f failure) Error() string { return "log in: " + Describe(f.err) }
 func (f failure) Unwrap() error { return f.err }

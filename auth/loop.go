@@ -137,7 +137,7 @@ func (l *loop) retireLife(o *life) {
 		err := l.revokeUntil(ctx, t)
 		return func(l *loop) {
 			if err != nil && l.ctx.Err() == nil {
-				l.cfg.Logger.Warn("old token was not revoked", "epoch", t.Epoch, "error", describe(err))
+				l.cfg.Logger.Warn("old token was not revoked", "epoch", t.Epoch, "error", Describe(err))
 			}
 		}
 	})
@@ -281,9 +281,9 @@ func (l *loop) renewDone(o *life, s *api.Secret, err error) {
 	case v == badToken:
 		l.mark(o)
 	case v == denied:
-		l.cfg.Logger.Info("token cannot be renewed, it will be replaced before its end", "epoch", o.token.Epoch, "error", describe(err))
+		l.cfg.Logger.Info("token cannot be renewed, it will be replaced before its end", "epoch", o.token.Epoch, "error", Describe(err))
 	default:
-		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", describe(err), "retry_in", max(o.renewAt-now, 0))
+		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", Describe(err), "retry_in", max(o.renewAt-now, 0))
 	}
 }
 

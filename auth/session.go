@@ -139,7 +139,7 @@ func (s *Session) Close(ctx context.Context) error {
 			continue
 		}
 		if err := s.revokeUntil(ctx, l.token); err != nil {
-			errs = append(errs, fmt.Errorf("revoke the token of login %d: %s", l.token.Epoch, describe(err)))
+			errs = append(errs, fmt.Errorf("revoke the token of login %d: %s", l.token.Epoch, Describe(err)))
 		}
 	}
 	if !left {

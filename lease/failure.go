@@ -136,9 +136,10 @@ func plainWords(status int, messages []string) string {
 	return ""
 }
 
-// said joins Vault's messages on one line.
+// said joins Vault's messages on one line, without its heading for a list of one.
 func said(messages []string) string {
-	return strings.Join(strings.Fields(strings.Join(messages, "; ")), " ")
+	text := strings.Join(strings.Fields(strings.Join(messages, "; ")), " ")
+	return strings.TrimPrefix(text, "1 error occurred: * ")
 }
 
 // retryAfter reads the header: seconds, or a date counted against the server's own.
