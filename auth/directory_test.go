@@ -55,5 +55,5 @@ func BenchmarkKerberosLogin(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	benchLogin(b, m, false)
+	benchLogin(b, func() auth.Method { return m }, false)
 }

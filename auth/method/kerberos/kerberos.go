@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 
@@ -66,46 +67,50 @@ func New(c Config) (*Method, error) {
 // Method is an api.AuthMethod and a method.Credentials.
 type Method struct{ cfg Config }
 
-// Login implements api.AuthMethod. The library does not let go of a KDC before its own
-// few seconds are over; a login that was cancelled does not wait for that.
+// Login implements api.AuthMethod.
 func (m *Method) Login(ctx context.Context, c *api.Client) (*api.Secret, error) {
-	type ticket struct {
-		header string
-		err    error
+	header, err := m.negotiate(ctx)
+	if err != nil {
+		return nil, err
 	}
-	got := make(chan ticket, 1)
-	go func() {
-		header, err := m.negotiate()
-		got <- ticket{header, err}
-	}()
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case t := <-got:
-		if t.err != nil {
-			return nil, t.err
-		}
-		return method.Login(ctx, c, m.cfg.MountPath+"/login", map[string]any{}, http.Header{"Authorization": {t.header}})
-	}
+	return method.Login(ctx, c, m.cfg.MountPath+"/login", map[string]any{}, http.Header{"Authorization": {header}})
 }
 
-func (m *Method) negotiate() (string, error) {
-	kt := keytab.New()
-	keys, err := method.ReadFile(m.cfg.KeytabPath)
-	if err == nil {
-		err = kt.Unmarshal(keys)
-	}
+// negotiate gets the header that proves who we are.
+func (m *Method) negotiate(ctx context.Context) (header string, err error) {
+	kt, err := readKeytab(m.cfg.KeytabPath)
 	if err != nil {
 		return "", &method.CredentialError{What: "keytab", Path: m.cfg.KeytabPath, Err: err}
 	}
-	var conf *config.Config
-	text, err := method.ReadFile(m.cfg.Krb5ConfPath)
-	if err == nil {
-		conf, err = config.NewFromString(string(text))
-	}
+	conf, err := readConfig(m.cfg.Krb5ConfPath)
 	if err != nil {
 		return "", &method.CredentialError{What: "kerberos configuration", Path: m.cfg.Krb5ConfPath, Err: err}
 	}
+	relay, err := newRelay(ctx, conf, m.cfg.Realm, conf.ResolveRealm(path.Base(m.cfg.Service)))
+	if errors.Is(err, errNotNamed) {
+		return "", &method.CredentialError{What: "kerberos configuration", Path: m.cfg.Krb5ConfPath, Err: err}
+	}
+	if err != nil {
+		return "", err
+	}
+	defer relay.close()
+	err = guard(func() error {
+		header, err = m.ticket(kt, conf)
+		return err
+	})
+	switch down := relay.failure(); {
+	case err == nil:
+		return header, nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case down != nil:
+		return "", fmt.Errorf("get a kerberos ticket for %s@%s: %w", m.cfg.Username, m.cfg.Realm, down)
+	}
+	return "", err
+}
+
+// ticket has the library ask for a service ticket.
+func (m *Method) ticket(kt *keytab.Keytab, conf *config.Config) (header string, err error) {
 	cl := client.NewWithKeytab(m.cfg.Username, m.cfg.Realm, kt, conf, client.DisablePAFXFAST(m.cfg.DisableFAST))
 	defer cl.Destroy() // ends its renewal goroutine
 	s := spnego.SPNEGOClient(cl, m.cfg.Service)
@@ -124,11 +129,11 @@ func (m *Method) negotiate() (string, error) {
 }
 
 // failed tells a KDC's refusal, which may lock the account when it is repeated, from
-// one that is away, busy, or of another mind about the time. The library tells them
-// in its text only.
+// one that is busy or of another mind about the time. The library tells them in its
+// text only.
 func failed(what string, err error) error {
 	text := err.Error()
-	for _, heals := range []string{krberror.NetworkingError, "KDC_ERR_SVC_UNAVAILABLE", "KRB_AP_ERR_SKEW", "communication"} {
+	for _, heals := range []string{krberror.NetworkingError, "KDC_ERR_SVC_UNAVAILABLE", "KRB_AP_ERR_SKEW"} {
 		if strings.Contains(text, heals) {
 			return fmt.Errorf("get a %s: %w", what, err)
 		}

@@ -145,8 +145,23 @@ func (m *Method) profile() (map[string]string, error) {
 	return nil, &method.CredentialError{What: what, Err: errors.New("found neither in OCI_ variables nor in a configuration file")}
 }
 
-// instanceKey trades the instance's certificate for a session token, bound to a
-// key made for it.
+// sessionKey is made once for the process. That costs more than all the rest of a login, and Oracle's
+// own clients differ: its SDKs make one for each session, its Linux tools one for all.
+func (m *Method) sessionKey() (*rsa.PrivateKey, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.key == nil {
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			return nil, fmt.Errorf("make a session key: %w", err)
+		}
+		m.key = key
+	}
+	return m.key, nil
+}
+
+// instanceKey trades the instance's certificate for a session token, bound to our
+// session key.
 func (m *Method) instanceKey(ctx context.Context) (signer, error) {
 	parts := map[string][]byte{}
 	for _, name := range []string{"identity/cert.pem", "identity/key.pem", "identity/intermediate.pem", "instance/region"} {
@@ -169,9 +184,9 @@ func (m *Method) instanceKey(ctx context.Context) (signer, error) {
 	if err != nil {
 		return signer{}, &method.CredentialError{What: what, Err: err}
 	}
-	session, err := rsa.GenerateKey(rand.Reader, 2048)
+	session, err := m.sessionKey()
 	if err != nil {
-		return signer{}, fmt.Errorf("make a session key: %w", err)
+		return signer{}, err
 	}
 	public, err := x509.MarshalPKIXPublicKey(&session.PublicKey)
 	if err != nil {

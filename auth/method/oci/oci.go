@@ -9,6 +9,7 @@ package oci
 
 import (
 	"context"
+	"crypto/rsa"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -91,7 +92,8 @@ type Method struct {
 	direct, public *http.Client
 
 	mu      sync.Mutex
-	session signer // an instance's, until shortly before its end
+	session signer          // an instance's, until shortly before its end
+	key     *rsa.PrivateKey // of all its sessions, made with the first
 }
 
 // Login implements api.AuthMethod.
@@ -115,7 +117,18 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 		return nil, err
 	}
 	header["authorization"] = []string{authorization}
-	return method.Login(ctx, client, path, map[string]any{"request_headers": header})
+	answer, err := method.Login(ctx, client, path, map[string]any{"request_headers": header})
+	if denied(err) { // the session may say what Oracle no longer does: of groups, for example
+		m.mu.Lock()
+		m.session = signer{}
+		m.mu.Unlock()
+	}
+	return answer, err
+}
+
+func denied(err error) bool {
+	var re *api.ResponseError
+	return errors.As(err, &re) && re.StatusCode < http.StatusInternalServerError
 }
 
 // authorize signs the named headers (draft-cavage-http-signatures-08, RSA with SHA-256).
@@ -132,9 +145,14 @@ func (s signer) authorize(header map[string][]string, names ...string) (string, 
 		strings.Join(names, " "), s.id, base64.StdEncoding.EncodeToString(signature)), nil
 }
 
-// Fingerprint implements method.Credentials.
+// Fingerprint implements method.Credentials. An instance's credential is its certificate;
+// looking at it trades no session.
 func (m *Method) Fingerprint(ctx context.Context) (string, error) {
-	s, err := m.signer(ctx)
+	if m.cfg.Type == Instance {
+		cert, err := m.ask(ctx, "identity/cert.pem")
+		return method.Fingerprint(string(cert)), err
+	}
+	s, err := m.userKey()
 	if err != nil {
 		return "", err
 	}

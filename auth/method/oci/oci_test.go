@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/auth/authtest"
@@ -66,11 +67,16 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-// TestInstance: the metadata's certificate is traded for a session token, which names the session key.
+// TestInstance: the metadata's certificate is traded for a session token, which names the
+// session key, when the last one has ended or was denied. Looking for changes trades nothing.
 func TestInstance(t *testing.T) {
 	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{OrganizationalUnit: []string{"opc-certtype:instance", "opc-tenant:ocid1.tenancy"}})
-	claims := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, time.Now().Add(time.Hour).Unix()))
+	token := func(life time.Duration) string {
+		return "h." + base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, time.Now().Add(life).Unix())) + ".s"
+	}
+	current := token(time.Hour)
 	var session *rsa.PublicKey
+	trades, status := 0, http.StatusOK
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer, ok := map[string]string{
 			"/opc/v2/identity/cert.pem": cert, "/opc/v2/identity/key.pem": key, "/opc/v2/identity/intermediate.pem": cert, "/opc/v2/instance/region": "fra",
@@ -79,6 +85,12 @@ func TestInstance(t *testing.T) {
 			_, _ = io.WriteString(w, answer)
 			return
 		}
+		if r.URL.Path == "/v1/auth/oci/login/app" {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, `{"errors":["denied"],"auth":{"client_token":"t"}}`)
+			return
+		}
+		trades++
 		body, _ := io.ReadAll(r.Body)
 		sum := sha256.Sum256(body)
 		header := map[string]string{"(request-target)": "post /v1/x509", "content-length": fmt.Sprint(len(body))}
@@ -95,7 +107,7 @@ func TestInstance(t *testing.T) {
 		}
 		public, _ := x509.ParsePKIXPublicKey(sent.PublicKey)
 		session, _ = public.(*rsa.PublicKey)
-		_, _ = io.WriteString(w, `{"token":"h.`+claims+`.s"}`)
+		_, _ = io.WriteString(w, `{"token":"`+current+`"}`)
 	}))
 	t.Cleanup(s.Close)
 	m, err := New(Config{Type: Instance, Role: "app", metadata: s.URL + "/opc/v2", federation: s.URL})
@@ -103,11 +115,36 @@ func TestInstance(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := m.signer(t.Context())
-	if err != nil || got.id != "ST$h."+claims+".s" || !got.key.PublicKey.Equal(session) {
+	if err != nil || got.id != "ST$"+current || !got.key.PublicKey.Equal(session) {
 		t.Fatalf("signer %q, %v", got.id, err)
 	}
+	client, err := api.NewClient(&api.Config{Address: s.URL, MaxRetries: 0})
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := func(want int) {
+		t.Helper()
+		if _, err := m.Login(t.Context(), client); (err == nil) != (status == http.StatusOK) {
+			t.Error(err)
+		}
+		first, err := m.Fingerprint(t.Context())
+		if second, _ := m.Fingerprint(t.Context()); err != nil || first == "" || first != second {
+			t.Errorf("fingerprints %q and %q, %v", first, second, err)
+		}
+		if trades != want {
+			t.Errorf("%d sessions, want %d", trades, want)
+		}
+	}
+	login(1)
+	status = http.StatusInternalServerError
+	login(1)
+	status = http.StatusBadRequest
+	login(1)
+	status, current = http.StatusOK, token(4*time.Minute) // which is as good as over
+	login(2)
+	login(3)
 	if again, err := m.signer(t.Context()); err != nil || again.key != got.key {
-		t.Error("the session is not kept until its end")
+		t.Error("the key was made more than once")
 	}
 }
 
