@@ -24,9 +24,9 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var sinks []auth.Sink
+	var first, sinks []auth.Sink
 	if l.WrapTTL == 0 { // what is wrapped is of no use to ourselves
-		sinks = append(sinks, v.store, &v.tokens)
+		first = []auth.Sink{v.store, &v.tokens}
 	}
 	for _, s := range v.cfg.Sinks {
 		file, err := v.newSink(s)
@@ -55,6 +55,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		Reauth:     l.ReauthOnNew,
 		WrapTTL:    l.WrapTTL,
 		Revoke:     v.revokes,
+		First:      first,
 		Sinks:      sinks,
 		Logger:     v.log,
 		Trace: auth.Trace{

@@ -313,12 +313,21 @@ func (v *vaultSide) passTokens(ctx context.Context) {
 	if v == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, sinkPatience)
+	defer cancel()
+	var work sync.WaitGroup
 	for _, g := range v.gates {
-		if err := g.pass(ctx); err != nil {
-			v.log.Error("a sink does not have the new token", "error", err)
-		}
+		work.Go(func() {
+			if err := g.pass(ctx); err != nil {
+				v.log.Warn("a sink does not have the new token yet", "error", err)
+			}
+		})
 	}
+	work.Wait()
 }
+
+// sinkPatience is how long a reload waits for its sinks.
+const sinkPatience = 5 * time.Second
 
 // takeOver lets v go on where old was: what it has bound, and how far the program is.
 func (v *vaultSide) takeOver(old *vaultSide) {

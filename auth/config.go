@@ -23,9 +23,9 @@ import (
 // A Method whose credentials can change implements method.Credentials as well.
 type Method = api.AuthMethod
 
-// Sink takes each new token once, in order, never a renewal. An error is logged
-// and the same token written again after about 2 s, until it succeeds or a newer
-// token replaces it.
+// Sink takes each new token once, never a renewal. An error is logged and the same
+// token written again after about 2 s, until it succeeds or a newer token replaces it.
+// The context of one call ends after Config.RequestTimeout.
 type Sink interface {
 	WriteToken(ctx context.Context, t secret.Token) error
 }
@@ -89,7 +89,10 @@ type Config struct {
 	// with which the next start could not log in.
 	Leave bool
 
-	Sinks  []Sink // written in order
+	// First have each token, in order, before the Sinks are given it: those who read secrets with
+	// it. They neither wait nor fail.
+	First  []Sink
+	Sinks  []Sink // each by itself
 	Logger *slog.Logger
 	Trace  Trace
 
@@ -168,7 +171,7 @@ func New(c Config) (*Session, error) {
 		client.SetWrappingLookupFunc(wrapLogin(c.MountPath, c.WrapTTL))
 	}
 	s := &Session{cfg: c, client: client, wake: make(chan struct{}, 1), results: make(chan func(*loop))}
-	if c.Keep != nil && c.WrapTTL == 0 { // after those who wait for it; what is wrapped is not ours
+	if c.Keep != nil && c.WrapTTL == 0 { // what is wrapped is not ours
 		s.cfg.Sinks = append(slices.Clone(c.Sinks), keeping{s})
 	}
 	return s, nil

@@ -3,76 +3,99 @@ package auth
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/envexec/envexec/secret"
 )
 
-// deliver writes each token to all sinks in order. A sink that fails gets it
-// again, until it has it or a newer token is there; the others do not wait for it.
+// deliver gives each token to the First, in order, and then to every sink. Sinks have
+// nothing to do with each other: one that hangs or fails keeps no other waiting.
 func (s *Session) deliver(ctx context.Context, fresh <-chan secret.Token) {
-	look, stop := s.lookAtSinks()
-	defer stop()
+	var work sync.WaitGroup
+	defer work.Wait()
+	type receipt struct {
+		sink  int
+		epoch uint64
+	}
+	receipts, slots, have := make(chan receipt), make([]chan secret.Token, len(s.cfg.Sinks)), make([]uint64, len(s.cfg.Sinks))
+	for i := range slots {
+		slots[i] = make(chan secret.Token, 1) // the newest wins
+		work.Go(func() {
+			s.carry(ctx, i, slots[i], func(epoch uint64) {
+				select {
+				case receipts <- receipt{i, epoch}:
+				case <-ctx.Done():
+				}
+			})
+		})
+	}
+	var newest, said uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case t := <-fresh:
+			for _, first := range s.cfg.First {
+				if err := first.WriteToken(ctx, t); err != nil {
+					s.cfg.Logger.Error("token was not taken", "epoch", t.Epoch, "error", err)
+				}
+			}
+			newest = t.Epoch
+			for _, slot := range slots {
+				select {
+				case <-slot:
+				default:
+				}
+				slot <- t
+			}
+		case r := <-receipts:
+			have[r.sink] = r.epoch
+		}
+		missing := slices.ContainsFunc(have, func(e uint64) bool { return e != newest })
+		if !missing && said != newest {
+			said = newest
+			if s.cfg.Trace.OnDelivered != nil {
+				s.cfg.Trace.OnDelivered(newest)
+			}
+		}
+	}
+}
+
+// carry writes each token to one sink: again when that fails, until a newer one is there, and
+// again when the sink says that what it holds is of no use any more.
+func (s *Session) carry(ctx context.Context, i int, slot <-chan secret.Token, done func(epoch uint64)) {
+	sink := s.cfg.Sinks[i]
+	refresher, _ := sink.(Refresher)
+	var look <-chan time.Time
+	if refresher != nil {
+		ticker := time.NewTicker(pollFiles)
+		defer ticker.Stop()
+		look = ticker.C
+	}
 	var t secret.Token
-	var pending []int
 	var retry <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case t = <-fresh:
-			pending = pending[:0]
-			for i := range s.cfg.Sinks {
-				pending = append(pending, i)
-			}
+		case t = <-slot:
 		case <-look:
-			stale := s.stale(pending)
-			if t.ID.Empty() || len(stale) == 0 {
+			if t.ID.Empty() || retry != nil || !refresher.Stale() {
 				continue
 			}
-			pending = append(pending, stale...)
 		case <-retry:
 		}
 		retry = nil
-		pending = s.write(ctx, t, pending)
-		if len(pending) > 0 {
+		writing, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		err := sink.WriteToken(writing, t)
+		cancel()
+		switch {
+		case err == nil:
+			done(t.Epoch)
+		case ctx.Err() == nil:
+			s.cfg.Logger.Warn("token was not written to its sink", "sink", i+1, "epoch", t.Epoch, "error", err)
 			retry = time.After(sinkRetryMin + part(sinkRetryMax-sinkRetryMin, s.cfg.random()))
-		} else if s.cfg.Trace.OnDelivered != nil {
-			s.cfg.Trace.OnDelivered(t.Epoch)
 		}
 	}
-}
-
-// lookAtSinks ticks while there are sinks that may become stale.
-func (s *Session) lookAtSinks() (tick <-chan time.Time, stop func()) {
-	for _, sink := range s.cfg.Sinks {
-		if _, ok := sink.(Refresher); ok {
-			t := time.NewTicker(pollFiles)
-			return t.C, t.Stop
-		}
-	}
-	return nil, func() {}
-}
-
-// stale lists the sinks to write again, but for those that will be anyway.
-func (s *Session) stale(pending []int) (list []int) {
-	for i, sink := range s.cfg.Sinks {
-		if r, ok := sink.(Refresher); ok && !slices.Contains(pending, i) && r.Stale() {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
-// write returns the sinks that failed.
-func (s *Session) write(ctx context.Context, t secret.Token, sinks []int) (failed []int) {
-	for _, i := range sinks {
-		err := s.cfg.Sinks[i].WriteToken(ctx, t)
-		if err == nil || ctx.Err() != nil {
-			continue
-		}
-		failed = append(failed, i)
-		s.cfg.Logger.Warn("token was not written to its sink", "sink", i+1, "epoch", t.Epoch, "error", err)
-	}
-	return failed
 }

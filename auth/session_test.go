@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/secret"
 )
 
 func TestRenewsThenReplacesBeforeTheMaximum(t *testing.T) {
@@ -237,7 +240,7 @@ func TestTokenKinds(t *testing.T) {
 	}
 }
 
-func TestSinksInOrderOncePerTokenAndAgainAfterFailure(t *testing.T) {
+func TestSinksOncePerTokenAndAgainAfterFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		good, bad := &fakeSink{}, &fakeSink{fail: 2}
 		delivered := make(chan uint64, 9)
@@ -250,6 +253,59 @@ func TestSinksInOrderOncePerTokenAndAgainAfterFailure(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		if good.tokens() != "one" || bad.tokens() != "one" || len(delivered) != 1 {
 			t.Errorf("sinks have %q and %q, %d deliveries, want each once", good.tokens(), bad.tokens(), len(delivered))
+		}
+		_ = stop()
+	})
+}
+
+// hungSink never answers the first calls.
+type hungSink struct {
+	fakeSink
+	hang  int
+	order func()
+}
+
+func (s *hungSink) WriteToken(ctx context.Context, t secret.Token) error {
+	if s.hang--; s.hang >= 0 {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if s.order != nil {
+		s.order()
+	}
+	return s.fakeSink.WriteToken(ctx, t)
+}
+
+// TestHungSinkDelaysNobody: the others have the token at once, and it has the newest soon
+// after it comes back to life.
+func TestHungSinkDelaysNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung, good, first := &hungSink{hang: 3}, &fakeSink{}, &hungSink{}
+		first.order = func() {
+			if len(good.tokens()) > len(first.tokens()) {
+				t.Error("a sink had the token first")
+			}
+		}
+		delivered := make(chan uint64, 9)
+		m := &fakeMethod{login: func(n int) (*api.Secret, error) { return service(string(rune('0'+n)), 3600), nil }}
+		s, stop := start(t, &fakeVault{}, m, func(c *Config) {
+			c.First, c.Sinks = []Sink{first}, []Sink{hung, good}
+			c.Trace.OnDelivered = func(e uint64) { delivered <- e }
+		})
+		time.Sleep(time.Second)
+		if first.tokens() != "1" || good.tokens() != "1" || hung.tokens() != "" || len(delivered) != 0 {
+			t.Errorf("a second after the login: %q, %q, %q, %d deliveries", first.tokens(), good.tokens(), hung.tokens(), len(delivered))
+		}
+		time.Sleep(30 * time.Second)
+		tok, _ := s.Token()
+		s.Invalid(tok)
+		time.Sleep(5 * time.Second)
+		if good.tokens() != "1 2" {
+			t.Errorf("after a second login the other sink has %q", good.tokens())
+		}
+		time.Sleep(2 * time.Minute)
+		if hung.tokens() != "2" || len(delivered) != 1 || <-delivered != 2 {
+			t.Errorf("the sink that hung has %q, want the newest alone, delivered once", hung.tokens())
 		}
 		_ = stop()
 	})
