@@ -16,11 +16,11 @@ const module = "github.com/envexec/envexec/"
 // rooms lists what each package may import of ours. Siblings never import each
 // other; only the root package knows them all.
 var rooms = map[string][]string{
-	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/fault", "internal/files", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
-	"auth":               {"secret", "auth/method", "internal/clock"},
+	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/fault", "internal/files", "internal/foreign", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
+	"auth":               {"secret", "auth/method", "internal/clock", "internal/foreign"},
 	"auth/authtest":      {"auth", "auth/method", "secret", "internal/vaulttest"},
 	"auth/sink":          {"auth", "auth/method", "secret", "internal/clock", "internal/files"},
-	"auth/method":        {"auth", "secret", "internal/clock"},
+	"auth/method":        {"auth", "secret", "internal/clock", "internal/foreign"},
 	"config":             {"environ", "signals", "secret"},
 	"environ":            {},
 	"envtemplate":        {"environ", "secret", "internal/clock", "internal/files"},
@@ -30,11 +30,12 @@ var rooms = map[string][]string{
 	"internal/files":     {},
 	"internal/early":     {},
 	"internal/fault":     {},
+	"internal/foreign":   {},
 	"internal/systemd":   {},
 	"internal/telemetry": {},
 	"internal/vaulttest": {},
 	"internal/events":    {"secret"},
-	"lease":              {"secret", "lease/sealed", "internal/clock", "internal/due", "internal/events"},
+	"lease":              {"secret", "lease/sealed", "internal/clock", "internal/due", "internal/events", "internal/foreign"},
 	"lease/shared":       {"secret", "internal/clock", "internal/due", "internal/events"},
 	"lease/sealed":       {"secret", "internal/files"},
 	"proxy":              {"secret", "lease", "lease/shared", "internal/clock", "internal/files"},

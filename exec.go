@@ -29,12 +29,9 @@ func (j *job) become(ctx context.Context) (supervise.Status, error) {
 	}
 	command := supervise.Command{Args: j.cfg.Program.Args, Env: all.List(), Dir: j.cfg.Program.Dir, Memory: memory}
 	command.Path, _ = j.env.Get("PATH")
-	if j.cfg.Program.User != "" {
-		user, err := supervise.LookupUser(j.cfg.Program.User)
-		if err != nil {
-			return supervise.Status{}, misconfigured{err}
-		}
-		command.User = user
+	var err error
+	if command.User, err = programUser(j.cfg); err != nil {
+		return supervise.Status{}, misconfigured{err}
 	}
 	status, err := supervise.Exec(command, j.sigs)
 	if j.vault != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/internal/foreign"
 	"github.com/envexec/envexec/secret"
 	"github.com/envexec/envexec/supervise"
 )
@@ -35,9 +36,11 @@ func statusOf(err error) (status int, hint string) {
 		problems *config.Error
 		denied   *auth.DeniedError
 		wrapping *method.WrappingError
+		unusable *method.CredentialError
 		start    *supervise.StartError
 		conflict *environ.ConflictError
 		tooLong  *environ.TooLongError
+		not      *foreign.Answer
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -51,14 +54,18 @@ func statusOf(err error) (status int, hint string) {
 		return statusConfig, ""
 	case errors.As(err, &wrapping):
 		return statusDenied, ""
+	case errors.As(err, &unusable):
+		return statusDenied, unusable.Hint
 	case errors.As(err, &denied) && method.InvalidToken(denied):
 		return statusDenied, "the token has ended, was revoked, or belongs to another Vault"
 	case errors.As(err, &denied):
-		return statusDenied, "a denied login is not repeated: Vault locks a role out after five"
+		return statusDenied, "a denied login is not repeated: Vault locks a role or user out after five"
 	case errors.Is(err, secret.ErrForbidden):
 		return statusConfig, "the token's policies lack a capability on this path"
 	case errors.Is(err, secret.ErrMissing), errors.Is(err, errConfiguration):
 		return statusConfig, ""
+	case errors.Is(err, errUnreachable) && errors.As(err, &not) && !not.Gateway():
+		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
 	case errors.Is(err, errUnreachable):
 		return statusUnreachable, "check VAULT_ADDR and that the server is up and unsealed"
 	case errors.As(err, &start):

@@ -142,6 +142,7 @@ func (v *vaultSide) keepLogin(cfg *auth.Config) {
 // loginFailed lets the store fall back to the sealed cache at once when there is no
 // Vault to log in to. One that is slow, or fails, is given its time.
 func (v *vaultSide) loginFailed(err error, _ time.Time) {
+	v.doubtAddress(err)
 	var denied *auth.DeniedError
 	var answer *api.ResponseError
 	switch {

@@ -65,8 +65,10 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		Trace:  j.watch(),
 	}
 	sup.Stdout, sup.Stderr = j.stdout, j.stderr
-	if c.Program.User != "" {
-		sup.User = parse(p, "user", c.Program.User, supervise.LookupUser)
+	if user, err := programUser(c); err != nil {
+		p.errs = append(p.errs, err)
+	} else {
+		sup.User = user
 	}
 	if len(p.errs) > 0 {
 		return nil, misconfigured{errors.Join(p.errs...)}
@@ -80,6 +82,26 @@ func (j *job) newProgram() (*supervise.Supervisor, error) {
 		return nil, misconfigured{err}
 	}
 	return program, nil
+}
+
+// programUser is whom the program runs as; nil = as we do. What we may not do is
+// refused before Vault is asked for anything; a check may be for another place.
+func programUser(c *config.Config) (*supervise.User, error) {
+	name := c.Program.User
+	if name == "" {
+		return nil, nil
+	}
+	user, err := supervise.LookupUser(name)
+	if err != nil {
+		return nil, fmt.Errorf("user: %w", err)
+	}
+	if user.Ours() {
+		return nil, nil
+	}
+	if err := user.Allowed(!c.Program.Exec); err != nil && c.Word != config.Check {
+		return nil, fmt.Errorf("user %q: %w", name, err)
+	}
+	return user, nil
 }
 
 // outputFile opens what the program's output is appended to; nil = ours.

@@ -302,7 +302,7 @@ type vaultKey struct{}
 //	vault alive N                   exactly N tokens are alive beside root's
 //	vault leases PREFIX N
 //	vault revoke-all                all tokens but root's
-//	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR
+//	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR and the file VAR.token
 //	vault stop | resume | seal | unseal
 //	vault hang | wake               the process is stopped, its connections stay open
 func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
@@ -354,6 +354,7 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 	case "token":
 		v.Policy(t, args[0], ts.ReadFile(args[1]))
 		ts.Setenv(args[0], v.Token(t, pairs(ts, args[2:]), args[0]))
+		write(ts, args[0]+".token", ts.Getenv(args[0]))
 	case "wrapread":
 		client := v.Client(t)
 		client.SetWrappingLookupFunc(func(string, string) string { return "5m" })

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/internal/foreign"
 	"github.com/envexec/envexec/lease"
 	"github.com/envexec/envexec/lease/sealed"
 	"github.com/envexec/envexec/proxy"
@@ -42,6 +45,7 @@ type vaultSide struct {
 	bearer    secret.Text
 	delivered chan struct{} // closed when every sink has the first token
 	revokes   bool          // the tokens logged in for are revoked at the end
+	doubted   atomic.Bool   // the address was said to be doubtful
 
 	trial   bool      // made by a reload, which may not come to be
 	gates   []*gate   // then: before the sinks
@@ -231,7 +235,7 @@ func (v *vaultSide) login() string {
 // unreachable explains why nothing was rendered in time.
 func (v *vaultSide) unreachable(after time.Duration) error {
 	if v.session == nil {
-		return fmt.Errorf("%w within %s at %s", errUnreachable, after, v.cfg.Vault.Address)
+		return fmt.Errorf("%w within %s at %s", errUnreachable, after, v.address())
 	}
 	cause := v.session.LastError()
 	for _, e := range v.store.Status() {
@@ -242,7 +246,25 @@ func (v *vaultSide) unreachable(after time.Duration) error {
 	if cause == nil {
 		cause = context.DeadlineExceeded
 	}
-	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.cfg.Vault.Address, cause)
+	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.address(), cause)
+}
+
+// address is Vault's, without a password, and where it came from.
+func (v *vaultSide) address() string {
+	text := "?"
+	if u, err := url.Parse(v.cfg.Vault.Address); err == nil {
+		text = u.Redacted()
+	}
+	return fmt.Sprintf("%s (%s)", text, cmp.Or(v.cfg.AddressFrom, "the default: VAULT_ADDR is not set"))
+}
+
+// doubtAddress says once where the address came from when what answers there is not Vault.
+func (v *vaultSide) doubtAddress(err error) {
+	var not *foreign.Answer
+	if !errors.As(err, &not) || not.Gateway() || !v.doubted.CompareAndSwap(false, true) {
+		return
+	}
+	v.log.Warn("this may be the wrong address: it must lead to Vault's API", "address", v.address())
 }
 
 func (v *vaultSide) config() *config.Config {

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/auth/method"
+	"github.com/envexec/envexec/internal/foreign"
 )
 
 // DeniedError says that a login was refused or could not be tried with the
@@ -90,6 +91,10 @@ func Refused(err error) bool { return judge(err) != transient }
 // Describe makes one line of a failed request for a reader. A body that is not Vault's may be
 // anything, an echo of our request included, so it is not shown.
 func Describe(err error) string {
+	var not *foreign.Answer
+	if errors.As(err, &not) {
+		return not.Error()
+	}
 	var re *api.ResponseError
 	if !errors.As(err, &re) {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -97,7 +102,7 @@ func Describe(err error) string {
 		}
 		return clip(err.Error())
 	}
-	text := "the answer is not vault's"
+	text := "the answer is not Vault's"
 	if !re.RawError {
 		text = strings.TrimPrefix(clip(strings.Join(re.Errors, "; ")), "1 error occurred: * ")
 	}

@@ -283,7 +283,7 @@ func (l *loop) renewDone(o *life, s *api.Secret, err error) {
 	case v == denied:
 		l.cfg.Logger.Info("token cannot be renewed, it will be replaced before its end", "epoch", o.token.Epoch, "error", Describe(err))
 	default:
-		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", Describe(err), "retry_in", max(o.renewAt-now, 0))
+		l.cfg.Logger.Warn("token renewal failed", "epoch", o.token.Epoch, "error", Describe(err), "retry_in", max(o.renewAt-now, 0).Round(time.Millisecond))
 	}
 }
 

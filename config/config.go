@@ -15,9 +15,11 @@ type Config struct {
 	WorkDir string   // where relative paths begin: the directory at the start
 	Files   []string // the --config paths as given, in order
 	Vault   Vault
-	Login   Login
-	Sinks   []Sink
-	Secrets Secrets
+	// AddressFrom is where Vault.Address came from: a place in a file, a variable, a flag; "" = the default.
+	AddressFrom string
+	Login       Login
+	Sinks       []Sink
+	Secrets     Secrets
 
 	Program     Program
 	Environment Environment

@@ -48,6 +48,7 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 
 func finishVault(d *decoder, c *Config) {
 	v := &c.Vault
+	c.AddressFrom = d.origins[&v.Address]
 	v.Namespace = namespace(v.Namespace)
 	if v.Namespace == "" && c.Login.Namespace != "" && c.autoAuth {
 		v.Namespace, v.NamespaceFromLogin = c.Login.Namespace, true

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/envexec/envexec/secret"
@@ -67,6 +68,12 @@ func readAnswer(header http.Header, body io.Reader) (*answer, error) {
 		a.date = t
 	}
 	return a, nil
+}
+
+// isJSON reports whether the answer says that it is JSON, as every one of Vault's does.
+func isJSON(h http.Header) bool {
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	return strings.TrimSpace(kind) == "application/json"
 }
 
 // withoutText drops what a JSON error may quote from the answer.

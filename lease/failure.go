@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/internal/foreign"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -24,10 +25,14 @@ type AnswerError struct {
 	Messages []string // what Vault said
 	Detail   string   // what we know beyond that
 	kind     error
+	foreign  *foreign.Answer // it is not Vault's; nil = it is
 }
 
 // Error names the request, the kind and what Vault said.
 func (e *AnswerError) Error() string {
+	if e.foreign != nil {
+		return e.Request + ": " + e.foreign.Error()
+	}
 	parts := make([]string, 0, 3)
 	if e.kind != nil {
 		parts = append(parts, e.kind.Error())
@@ -45,8 +50,13 @@ func (e *AnswerError) Error() string {
 	return e.Request + ": " + strings.Join(parts, ": ")
 }
 
-// Unwrap returns secret.ErrMissing, secret.ErrForbidden or nil.
-func (e *AnswerError) Unwrap() error { return e.kind }
+// Unwrap returns secret.ErrMissing or secret.ErrForbidden, or a *foreign.Answer, or nil.
+func (e *AnswerError) Unwrap() error {
+	if e.foreign != nil {
+		return e.foreign
+	}
+	return e.kind
+}
 
 // failureKind says what a failed request means for its entry.
 type failureKind uint8
@@ -81,9 +91,8 @@ func classify(req secret.Request, resp *api.Response, err error, sent bool) *fai
 		return f
 	}
 	refusal := &AnswerError{Request: req.String(), Status: answer.StatusCode, Messages: answer.Errors}
-	if answer.RawError {
-		refusal.Messages = nil // not Vault's words: a proxy's page, of any length and content
-		refusal.Detail = "the answer is not Vault's"
+	if answer.RawError { // not Vault's words: a proxy's page, of any length and content
+		return notVault(req, resp, strings.Join(answer.Errors, "\n"))
 	}
 	f := &failure{kind: refused, err: refusal}
 	switch status := answer.StatusCode; {
@@ -104,6 +113,17 @@ func classify(req secret.Request, resp *api.Response, err error, sent bool) *fai
 		if req.Op == secret.Write {
 			f.kind, f.err = uncertain, fmt.Errorf("%w: %w", secret.ErrUncertain, refusal)
 		}
+	}
+	return f
+}
+
+// notVault is what came from something between us and Vault, whatever its status: it says
+// nothing about the secret.
+func notVault(req secret.Request, resp *api.Response, body string) *failure {
+	refusal := &AnswerError{Request: req.String(), Status: resp.StatusCode, foreign: foreign.Of(resp.Response, []byte(body))}
+	f := &failure{kind: transient, wish: retryAfter(resp.Header), err: refusal}
+	if req.Op == secret.Write && !nothingDone(resp.StatusCode) {
+		f.kind, f.err = uncertain, fmt.Errorf("%w: %w", secret.ErrUncertain, refusal)
 	}
 	return f
 }

@@ -32,6 +32,8 @@ func TestWhatHealsIsWaitedFor(t *testing.T) {
 		"reset":             {err: errors.New("connection reset by peer"), sent: true},
 		"cut short":         {status: 200, body: `{"data":{"k":`},
 		"not JSON":          {status: 200, body: `<html>`},
+		"a page, forbidden": {status: 403, body: `<html>who are you`}, // not Vault's words, so not Vault's verdict
+		"a page, absent":    {status: 404, body: `<html>default backend`},
 		"request timed out": {err: context.DeadlineExceeded, sent: true, delay: 70 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

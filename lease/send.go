@@ -79,6 +79,8 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 		return nil, missing(req, status, "")
 	case errors.Is(err, errWrapped):
 		return nil, &failure{kind: refused, err: &AnswerError{Request: req.String(), Status: status, Detail: err.Error()}}
+	case !isJSON(resp.Header):
+		return nil, notVault(req, resp, "")
 	}
 	return nil, classify(req, resp, err, true)
 }

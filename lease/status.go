@@ -87,6 +87,6 @@ func (s *Store) grumbling(e *entry, why *failure, wait time.Duration, first bool
 		if loud {
 			level = s.log.Warn
 		}
-		level("secret cannot be had yet", "error", why.err, "retry_in", wait, "suppressed", hidden)
+		level("secret cannot be had yet", "error", why.err, "retry_in", wait.Round(time.Millisecond), "suppressed", hidden)
 	}
 }

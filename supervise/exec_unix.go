@@ -29,7 +29,7 @@ func Exec(c Command, sigs *Signals) (Status, error) {
 	}
 	if c.User != nil {
 		if err := become(c.User); err != nil {
-			return Status{}, &StartError{Program: c.Args[0], Code: 126, Err: err}
+			return Status{}, startErrorAs(c.User, c.Args[0], err)
 		}
 	}
 	env, err := inherit(c.Memory, nil, c.Env) // made as the user we now are
@@ -39,7 +39,7 @@ func Exec(c Command, sigs *Signals) (Status, error) {
 	if sig := sigs.last(); sig != 0 {
 		return Status{Signal: sig}, nil
 	}
-	err = startError(c.Args[0], syscall.Exec(path, c.Args, env))
+	err = startErrorAs(c.User, c.Args[0], syscall.Exec(path, c.Args, env))
 	var transient transientError
 	if errors.As(err, &transient) {
 		return Status{}, transient.error

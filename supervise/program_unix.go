@@ -4,6 +4,7 @@ package supervise
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -88,6 +89,19 @@ func shortage(err error) error {
 		if errors.Is(err, want) {
 			return transientError{err}
 		}
+	}
+	return err
+}
+
+// startErrorAs is startError of a program that was to run as u.
+func startErrorAs(u *User, program string, err error) error {
+	if u != nil && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM)) {
+		err = fmt.Errorf("%w: in a user namespace the user and its groups must be mapped", err)
+	}
+	err = startError(program, err)
+	var start *StartError
+	if errors.As(err, &start) {
+		start.User = u
 	}
 	return err
 }

@@ -76,7 +76,7 @@ func (h *unixHost) start(s spec) (process, error) {
 	}
 	pid, err := fork(s)
 	if err != nil {
-		return nil, startError(s.argv[0], err)
+		return nil, startErrorAs(s.user, s.argv[0], err)
 	}
 	// So that no mount stays pinned by a process that needs no directory.
 	if s.dir != "" && !s.stays {

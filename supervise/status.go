@@ -37,12 +37,18 @@ func (s Status) String() string {
 // would exit with: 127 not found (or its interpreter), 126 found but not runnable.
 type StartError struct {
 	Program string
+	User    *User // it was to run as; nil = as we do
 	Code    int
 	Err     error
 }
 
-// Error names the program and the cause, never an argument or a variable.
-func (e *StartError) Error() string { return fmt.Sprintf("start %q: %v", e.Program, e.Err) }
+// Error names the program, its user and the cause, never an argument or a variable.
+func (e *StartError) Error() string {
+	if e.User != nil {
+		return fmt.Sprintf("start %q as %s: %v", e.Program, e.User, e.Err)
+	}
+	return fmt.Sprintf("start %q: %v", e.Program, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *StartError) Unwrap() error { return e.Err }

@@ -2,6 +2,8 @@ package supervise
 
 import (
 	"fmt"
+	"maps"
+	"os"
 	"os/user"
 	"strconv"
 	"strings"
@@ -76,6 +78,30 @@ func (u *User) fill(entry *user.User, withGroup bool) error {
 		u.Groups = append(u.Groups, n)
 	}
 	return nil
+}
+
+// String names u for a reader.
+func (u *User) String() string {
+	if u.Name == "" {
+		return fmt.Sprintf("user %d, group %d", u.UID, u.GID)
+	}
+	return fmt.Sprintf("user %s (%d), group %d", u.Name, u.UID, u.GID)
+}
+
+// Ours reports whether u is who we are, groups included: nothing has to be changed then.
+func (u *User) Ours() bool {
+	if int(u.UID) != os.Getuid() || int(u.UID) != os.Geteuid() || int(u.GID) != os.Getgid() || int(u.GID) != os.Getegid() {
+		return false
+	}
+	list, err := os.Getgroups()
+	ours, want := map[uint32]bool{u.GID: true}, map[uint32]bool{u.GID: true} // its own is a group of it either way
+	for _, g := range list {
+		ours[uint32(g)] = true //nolint:gosec // a group's number
+	}
+	for _, g := range u.Groups {
+		want[g] = true
+	}
+	return err == nil && maps.Equal(ours, want)
 }
 
 func lookupGroup(name string) (uint32, error) {

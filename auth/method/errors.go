@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/internal/foreign"
 )
 
 // CredentialError says that a login could not be tried: a credential is absent,
@@ -16,6 +18,7 @@ type CredentialError struct {
 	What string // "secret id", "service account token"
 	Path string // the file it should come from; "" when it is not a file
 	Err  error  // why
+	Hint string // what to do about it; "" = what Err says is enough
 }
 
 // Error implements error.
@@ -66,12 +69,17 @@ func Refusal(what string, err error, texts ...string) error {
 	return err
 }
 
-// ResponseError is Vault's refusal with the answer's Retry-After, which
-// api.ResponseError has no place for.
+// ResponseError is Vault's refusal with what api.ResponseError has no place for.
 type ResponseError struct {
 	*api.ResponseError
-	RetryAfter time.Duration // 0 = not said
+	RetryAfter time.Duration   // 0 = not said
+	Foreign    *foreign.Answer // it is no answer of Vault's; nil = it is
 }
 
-// Unwrap returns the plain error, so errors.As finds *api.ResponseError.
-func (e *ResponseError) Unwrap() error { return e.ResponseError }
+// Unwrap returns the plain error and Foreign, for errors.As.
+func (e *ResponseError) Unwrap() []error {
+	if e.Foreign != nil {
+		return []error{e.ResponseError, e.Foreign}
+	}
+	return []error{e.ResponseError}
+}

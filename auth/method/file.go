@@ -16,6 +16,8 @@ import (
 	"time"
 )
 
+var errEmpty = errors.New("the file is empty")
+
 const maxFile = 1 << 20
 
 // File is a credential in a file. It is read anew at each Read; when it has
@@ -50,15 +52,29 @@ func (f *File) Read() (value string, removal, err error) {
 			return f.last, nil, nil
 		}
 		if err == nil {
-			err = errors.New("the file is empty")
+			err = errEmpty
 		}
-		return "", nil, &CredentialError{What: f.What, Path: f.Path, Err: cause(err)}
+		return "", nil, &CredentialError{What: f.What, Path: f.Path, Err: cause(err), Hint: f.hint(err)}
 	}
 	f.last = value
 	if f.Remove {
 		removal = f.remove()
 	}
 	return value, removal, nil
+}
+
+// hint says what to do about a file that holds no credential.
+func (f *File) hint(err error) string {
+	absent := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case absent && f.Remove:
+		return fmt.Sprintf("nothing was sent to Vault; the file is removed once it is read, so each start needs a new one: deliver the %s anew, or keep its file by a remove_… setting", f.What)
+	case absent, errors.Is(err, errEmpty):
+		return fmt.Sprintf("nothing was sent to Vault; write the %s into that file, or name another", f.What)
+	case errors.Is(err, fs.ErrPermission):
+		return "nothing was sent to Vault; let the user envexec runs as read that file"
+	}
+	return ""
 }
 
 // Peek returns what Read would, without removing or remembering anything; "" when there is nothing.

@@ -1,6 +1,7 @@
 package method
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/api"
+
+	"github.com/envexec/envexec/internal/foreign"
 )
 
 // Credentials is what a method implements besides Login when its credentials
@@ -83,7 +86,7 @@ func Send(ctx context.Context, client *api.Client, verb, path string, body map[s
 	}
 	if err != nil {
 		scrub(err, body, req.ClientToken)
-		return nil, withRetryAfter(err, resp)
+		return nil, complete(err, resp)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
@@ -92,13 +95,17 @@ func Send(ctx context.Context, client *api.Client, verb, path string, body map[s
 	if len(raw) == 0 {
 		return nil, nil
 	}
-	return parse(path, raw)
+	s, err := parse(raw)
+	if err != nil { // the cause may quote the answer, which may be a secret
+		return nil, foreign.Of(resp.Response, raw)
+	}
+	return s, nil
 }
 
-func parse(path string, raw []byte) (*api.Secret, error) {
-	s, err := api.ParseSecret(strings.NewReader(string(raw)))
-	if err != nil { // the cause may quote the answer, which may be a secret
-		return nil, fmt.Errorf("read the answer of %q: %d bytes that are no answer of Vault", path, len(raw))
+func parse(raw []byte) (*api.Secret, error) {
+	s, err := api.ParseSecret(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
 	}
 	if s == nil || s.Auth == nil {
 		return s, nil
@@ -149,12 +156,16 @@ func scrub(err error, body map[string]any, token string) {
 	}
 }
 
-func withRetryAfter(err error, resp *api.Response) error {
+// complete adds to a refusal what the answer said besides.
+func complete(err error, resp *api.Response) error {
 	var re *api.ResponseError
 	if resp == nil || !errors.As(err, &re) {
 		return err
 	}
 	out := &ResponseError{ResponseError: re}
+	if re.RawError {
+		out.Foreign = foreign.Of(resp.Response, []byte(strings.Join(re.Errors, "\n")))
+	}
 	if n, aerr := strconv.Atoi(resp.Header.Get("Retry-After")); aerr == nil && n > 0 && n < 3600 {
 		out.RetryAfter = time.Duration(n) * time.Second
 	}

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/hashicorp/vault/api"
 
@@ -135,6 +137,9 @@ func (m *Method) secretID(ctx context.Context, client *api.Client) (string, erro
 // unwrap trades the wrapping token for the secret id, in the client's namespace.
 // The lookup comes first: a token created elsewhere is left wrapped, as evidence.
 func (m *Method) unwrap(ctx context.Context, client *api.Client, token string) (string, error) {
+	if why := wrongForm(token); why != "" {
+		return "", m.neverWrapping(why)
+	}
 	c := client.WithNamespace(client.Namespace()) // a copy with its headers, whose token and wrapping we may set
 	c.SetToken(token)
 	c.SetWrappingLookupFunc(func(string, string) string { return "" })
@@ -142,6 +147,9 @@ func (m *Method) unwrap(ctx context.Context, client *api.Client, token string) (
 
 	info, err := method.Send(ctx, c, http.MethodGet, "sys/wrapping/lookup", nil)
 	if refused(err) {
+		if _, err := method.Lookup(ctx, c, token); err == nil { // Vault knows it as a token, which no spent one is
+			return "", m.neverWrapping("it is no wrapping token but an ordinary token of Vault")
+		}
 		return "", spent
 	}
 	if err != nil {
@@ -172,6 +180,29 @@ func (m *Method) unwrap(ctx context.Context, client *api.Client, token string) (
 		}
 	}
 	return "", &method.CredentialError{What: "secret id", Path: m.cfg.SecretIDFile, Err: errors.New("the wrapped answer holds none")}
+}
+
+// neverWrapping says what is in the place of a wrapping token: why and what to do. Nobody
+// has intercepted anything then.
+func (m *Method) neverWrapping(why string) error {
+	return &method.CredentialError{
+		What: "wrapping token of the secret id", Path: m.cfg.SecretIDFile, Err: errors.New(why),
+		Hint: "deliver the secret id wrapped (vault write -f -wrap-ttl=5m -field=wrapping_token " + m.cfg.WrappingPath + "), or remove secret_id_response_wrapping_path",
+	}
+}
+
+// wrongForm says why token has none of the forms in which Vault gives out wrapping tokens; "" = it has one.
+func wrongForm(token string) string {
+	isJWT := strings.HasPrefix(token, "eyJ") && strings.Count(token, ".") == 2
+	isToken := strings.HasPrefix(token, "hvs.") || strings.HasPrefix(token, "s.")
+	isUUID, _ := regexp.MatchString(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`, token)
+	switch {
+	case isUUID:
+		return "it is no wrapping token: it has the form of a secret id itself"
+	case !isJWT && !isToken || strings.ContainsFunc(token, unicode.IsSpace):
+		return "it is no wrapping token: those begin with hvs. or s., or are a JWT"
+	}
+	return ""
 }
 
 // refused: 400 and 403 are Vault's words for a wrapping token it does not know (any more).
