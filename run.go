@@ -24,7 +24,10 @@ func run(m *manager, args, inherited []string, stdout, stderr io.Writer) int {
 	sigs := supervise.Catch(os.Getenv)
 	harden()
 	env := environ.From(inherited)
-	cfg, err := config.Parse(args, env)
+	cfg, sig, err := parseConfig(args, env, sigs)
+	if sig != 0 {
+		return diedOf(sig)
+	}
 	if err != nil {
 		if status, told := printBad(args, err, stdout); told {
 			return status
@@ -55,15 +58,8 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 		return 0, err
 	case config.Help:
 		return 0, printHelp(stdout, cfg.Words[0], env)
-	case config.Status:
-		return printStatus(ctx, stdout, target(cfg, env), cfg.Check.Format)
-	case config.Reload:
-		_, err := admin.Call(ctx, target(cfg, env), "reload")
-		return 0, err
-	case config.Check:
-		return runCheck(ctx, cfg, env, stdout)
-	case config.Init:
-		return runInit(ctx, cfg, env, os.Stdin, stdout, stderr)
+	case config.Status, config.Reload, config.Check, config.Init:
+		return untilSignal(ctx, sigs, func(ctx context.Context) (int, error) { return command(ctx, cfg, env, stdout, stderr) })
 	case config.Render:
 		return runRender(ctx, cfg, env, sigs, stdout, stderr)
 	case config.Run, config.Proxy:
@@ -72,6 +68,21 @@ func dispatch(m *manager, cfg *config.Config, env environ.Environ, sigs *supervi
 		return runService(cfg.Service, env.List(), stdout)
 	}
 	return 0, &config.UsageError{Message: fmt.Sprintf("envexec %s does not exist on this system", cfg.Word)}
+}
+
+// command runs a word that starts nothing.
+func command(ctx context.Context, cfg *config.Config, env environ.Environ, stdout, stderr io.Writer) (int, error) {
+	switch cfg.Word {
+	case config.Status:
+		return printStatus(ctx, stdout, target(cfg, env), cfg.Check.Format)
+	case config.Reload:
+		_, err := admin.Call(ctx, target(cfg, env), "reload")
+		return 0, err
+	case config.Check:
+		return runCheck(ctx, cfg, env, stdout)
+	default:
+		return runInit(ctx, cfg, env, os.Stdin, stdout, stderr)
+	}
 }
 
 // runJob runs the program, or an agent without one, to its end.

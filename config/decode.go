@@ -26,7 +26,8 @@ type decoder struct {
 	over    bool                // of a stanza that stood only the named keys change
 	dups    bool                // duplicate keys are only a warning
 	env     environ.Environ
-	top     stanza // where whereIs looks
+	top     stanza              // where whereIs looks
+	homes   map[string][]string // what it finds there
 
 	tokenUse []tokenUse
 }
@@ -118,12 +119,12 @@ func (d *decoder) freeKey(it item, s stanza, seen map[string]Position) {
 	if *s.free == nil {
 		*s.free = map[string]any{}
 	}
-	(*s.free)[it.name] = anyValue(it.val, it.json)
+	(*s.free)[it.name] = anyValue(it.val)
 }
 
 // anyValue turns a syntax tree into plain values: string, int, float64, bool, []any,
 // map[string]any, nil.
-func anyValue(n ast.Node, isJSON bool) any {
+func anyValue(n ast.Node) any {
 	switch v := n.(type) {
 	case *ast.LiteralType:
 		s := literal(v)
@@ -147,13 +148,13 @@ func anyValue(n ast.Node, isJSON bool) any {
 	case *ast.ListType:
 		list := []any{}
 		for _, e := range v.List {
-			list = append(list, anyValue(e, isJSON))
+			list = append(list, anyValue(e))
 		}
 		return list
 	case *ast.ObjectType:
 		m := map[string]any{}
-		for _, it := range makeBody(Position{}, v.List, isJSON).items {
-			m[it.name] = anyValue(it.val, isJSON)
+		for _, it := range makeBody(Position{}, v.List).items {
+			m[it.name] = anyValue(it.val)
 		}
 		return m
 	}

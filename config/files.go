@@ -35,9 +35,16 @@ func (r *report) expand(paths []string) []string {
 		}
 		before := len(files)
 		for _, e := range entries {
-			if name := e.Name(); !e.IsDir() && isConfigName(name) {
-				files = append(files, filepath.Join(p, name))
+			file := filepath.Join(p, e.Name())
+			if e.IsDir() || !isConfigName(e.Name()) {
+				continue
 			}
+			if info, err := os.Stat(r.at(file)); err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeDevice|fs.ModeSocket) != 0 {
+				r.fail(Position{File: file}, "", "is no regular file", "name it with --config if it is meant") // reading it may never end
+				before--
+				continue
+			}
+			files = append(files, file)
 		}
 		if len(files) == before { // a mount that is missing would start the program without its secrets
 			r.doubt(Position{File: p}, "", "the directory has no .hcl or .json file", "")
@@ -104,7 +111,7 @@ func (r *report) readAll(file string) ([]byte, error) {
 }
 
 func (d *decoder) readFile(c *Config, file string, src []byte) {
-	b, err := parseFile(file, src)
+	b, err := d.parseFile(file, src)
 	if err != nil {
 		d.failErr(file, err)
 		return
@@ -137,8 +144,10 @@ func sticky(c *Config) func() {
 
 func union(a, b []string) []string {
 	var all []string
-	for _, s := range append(append(all, a...), b...) {
-		if s != "" && !slices.Contains(all, s) {
+	has := map[string]bool{"": true}
+	for _, s := range slices.Concat(a, b) {
+		if !has[s] {
+			has[s] = true
 			all = append(all, s)
 		}
 	}

@@ -40,7 +40,7 @@ func FuzzDecode(f *testing.F) {
 				t.Fatalf("no place or no message: %#v", p)
 			}
 		}
-		if took := time.Since(begin); took > time.Second+time.Duration(len(src))*100*time.Microsecond {
+		if took := time.Since(begin); took > 10*time.Second+time.Duration(len(src))*100*time.Microsecond {
 			t.Fatalf("%d bytes took %s", len(src), took)
 		}
 	})
@@ -78,7 +78,6 @@ func FuzzArgs(f *testing.F) {
 func TestDeepNesting(t *testing.T) {
 	for name, src := range map[string]string{
 		"list": "a = " + strings.Repeat("[", 1_000_000), "object": strings.Repeat("a {", 500_000), "json": strings.Repeat(`{"a":`, 500_000),
-		"json list": `{"a":` + strings.Repeat("[", 1_000_000),
 	} {
 		if _, err := parseBytes("x", []byte(src)); err == nil || !strings.Contains(err.Error(), "nested deeper") {
 			t.Errorf("%s: %v", name, err)

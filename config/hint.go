@@ -27,31 +27,47 @@ func known(names []string) string {
 
 // whereIs returns the dotted name of the stanza that knows name, "" if none or several do.
 func (d *decoder) whereIs(name string) string {
-	var found []string
+	if d.homes == nil {
+		d.homes = homes(d.top)
+	}
+	if found := d.homes[strings.ToLower(name)]; len(found) == 1 {
+		return found[0]
+	}
+	return ""
+}
+
+// homes lists by name, in lower case, the stanzas below top that know it.
+func homes(top stanza) map[string][]string {
+	found := map[string][]string{}
+	add := func(path, name string) {
+		name = strings.ToLower(name)
+		if path != "" && !slices.Contains(found[name], path) {
+			found[name] = append(found[name], path)
+		}
+	}
 	var walk func(path string, s stanza)
 	walk = func(path string, s stanza) {
-		if _, ok := s.findKey(name); ok && path != "" {
-			found = append(found, path)
-		}
-		if _, ok := s.findBlock(name); ok && path != "" {
-			found = append(found, path)
+		for _, k := range s.keys {
+			for _, name := range append([]string{k.name}, k.aliases...) {
+				add(path, name)
+			}
 		}
 		for _, b := range s.blocks {
+			add(path, b.name)
 			if b.why == "" {
 				walk(strings.TrimPrefix(path+"."+b.name, "."), b.open())
 			}
 		}
 	}
-	walk("", d.top)
+	walk("", top)
 	for _, keys := range methodKeys() {
-		if slices.ContainsFunc(keys, func(k methodKey) bool { return k.name == name && len(name) > 8 }) {
-			return "auto_auth.method.config"
+		for _, k := range keys {
+			if len(k.name) > 8 { // shorter ones are not theirs alone
+				found[strings.ToLower(k.name)] = []string{"auto_auth.method.config"}
+			}
 		}
 	}
-	if len(found) == 1 {
-		return found[0]
-	}
-	return ""
+	return found
 }
 
 func choose(text string, allow []string) string {

@@ -24,7 +24,7 @@ func (d *decoder) overlay(c *Config, source string, texts []string) {
 			dotted = append(dotted, m)
 			continue
 		}
-		inner, _, err := parseList(source, []byte(text))
+		inner, err := d.parseList(source, []byte(text))
 		if err != nil {
 			d.failErr(source, err)
 			continue
@@ -32,7 +32,7 @@ func (d *decoder) overlay(c *Config, source string, texts []string) {
 		list.Items = append(list.Items, inner.Items...)
 	}
 	for _, m := range dotted { // behind the stanzas, into which they may go
-		value, err := settingValue(source, m[2])
+		value, err := d.settingValue(source, m[2])
 		if err != nil {
 			d.failErr(source, err)
 			continue
@@ -40,13 +40,13 @@ func (d *decoder) overlay(c *Config, source string, texts []string) {
 		place(list, strings.Split(m[1], "."), value)
 	}
 	d.over, d.set, d.top = true, map[string]Position{}, root(c)
-	d.body(makeBody(Position{File: source}, withoutPlaces(list), false), d.top)
+	d.body(makeBody(Position{File: source}, withoutPlaces(list)), d.top)
 	d.over = false
 }
 
 // settingValue is VALUE as HCL has it; what is no list, block, quoted text, number or
 // boolean is text as it stands.
-func settingValue(source, text string) (ast.Node, error) {
+func (r *report) settingValue(source, text string) (ast.Node, error) {
 	literal := func(kind token.Type, text string) (ast.Node, error) {
 		return &ast.LiteralType{Token: token.Token{Type: kind, Text: text, JSON: kind == token.STRING}}, nil
 	}
@@ -61,7 +61,7 @@ func settingValue(source, text string) (ast.Node, error) {
 	case text == "" || !strings.ContainsRune(`"[{`, rune(text[0])):
 		return literal(token.STRING, strconv.Quote(text))
 	}
-	list, _, err := parseList(source, []byte("value = "+text))
+	list, err := r.parseList(source, []byte("value = "+text))
 	if err != nil {
 		return nil, err
 	}

@@ -2,21 +2,13 @@ package config
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
-	"strings"
 	"unicode"
 
-	"github.com/hashicorp/hcl"
 	"github.com/hashicorp/hcl/hcl/ast"
 	hclparser "github.com/hashicorp/hcl/hcl/parser"
 	"github.com/hashicorp/hcl/hcl/scanner"
 	"github.com/hashicorp/hcl/hcl/token"
-	jsonscanner "github.com/hashicorp/hcl/json/scanner"
-	jsontoken "github.com/hashicorp/hcl/json/token"
 )
 
 const (
@@ -44,104 +36,77 @@ type item struct {
 
 // parseFile reads HCL or JSON into the body of the top level. Duplicate keys are left
 // to the decoder, which can say where both stand.
-func parseFile(file string, src []byte) (body, error) {
-	list, isJSON, err := parseList(file, src)
+func (r *report) parseFile(file string, src []byte) (body, error) {
+	list, err := r.parseList(file, src)
 	if err != nil {
 		return body{}, err
 	}
-	return makeBody(Position{File: file, Line: 1, Column: 1}, list, isJSON), nil
+	return makeBody(Position{File: file, Line: 1, Column: 1}, list), nil
 }
 
-func parseList(file string, src []byte) (list *ast.ObjectList, isJSON bool, err error) {
+func (r *report) parseList(file string, src []byte) (list *ast.ObjectList, err error) {
 	if len(src) > maxFileSize {
-		return nil, false, Problem{Pos: Position{File: file}, Message: fmt.Sprintf("larger than %d MiB", maxFileSize>>20)}
+		return nil, Problem{Pos: Position{File: file}, Message: fmt.Sprintf("larger than %d MiB", maxFileSize>>20)}
 	}
+	src = bytes.TrimPrefix(src, []byte("\xef\xbb\xbf")) // Windows editors write it
+	if bytes.HasPrefix(bytes.TrimLeftFunc(src, unicode.IsSpace), []byte("{")) {
+		list, lost, err := readJSON(file, src)
+		if err != nil {
+			return nil, syntaxProblem(file, src, err)
+		}
+		if lost != nil {
+			r.doubtProblem(*lost)
+		}
+		return list, nil
+	}
+	return readHCL(file, src)
+}
+
+func readHCL(file string, src []byte) (list *ast.ObjectList, err error) {
 	// The scanner and parser of this dialect panic on some malformed literals.
 	defer func() {
 		if r := recover(); r != nil {
 			err = Problem{Pos: Position{File: file}, Message: fmt.Sprintf("malformed: %v", r)}
 		}
 	}()
-	isJSON = strings.HasPrefix(strings.TrimLeftFunc(string(src), unicode.IsSpace), "{")
-	if pos, deep := tooDeep(file, src, isJSON); deep {
-		return nil, isJSON, Problem{Pos: pos, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)}
+	if pos, deep := tooDeep(file, src); deep {
+		return nil, tooDeepAt(pos, maxDepth)
 	}
-	var tree *ast.File
-	if isJSON {
-		tree, err = hcl.ParseBytes(src)
-	} else {
-		tree, err = hclparser.ParseDontErrorOnDuplicateKeys(src)
-	}
+	tree, err := hclparser.ParseDontErrorOnDuplicateKeys(src)
 	if err != nil {
-		return nil, isJSON, syntaxProblem(file, src, isJSON, err)
+		return nil, syntaxProblem(file, src, err)
 	}
 	list, ok := tree.Node.(*ast.ObjectList)
 	if !ok {
-		return nil, isJSON, Problem{Pos: Position{File: file}, Message: "the top level is not a list of keys"}
+		return nil, Problem{Pos: Position{File: file}, Message: "the top level is not a list of keys"}
 	}
-	return list, isJSON, nil
+	return list, nil
+}
+
+func tooDeepAt(pos Position, levels int) error {
+	return Problem{Pos: pos, Message: fmt.Sprintf("nested deeper than %d levels", levels)}
 }
 
 // tooDeep keeps a hostile file from exhausting the stack of the recursive parser.
-func tooDeep(file string, src []byte, isJSON bool) (Position, bool) {
+func tooDeep(file string, src []byte) (Position, bool) {
 	if bytes.Count(src, []byte("{"))+bytes.Count(src, []byte("[")) <= manyBrackets {
 		return Position{}, false
 	}
 	depth := 0
-	step := func(open, shut bool, line, column int) (Position, bool) {
-		if open {
-			depth++
-		} else if shut {
-			depth--
-		}
-		return Position{File: file, Line: line, Column: column}, depth > maxDepth
-	}
-	if isJSON {
-		sc := jsonscanner.New(src)
-		for t := sc.Scan(); t.Type != jsontoken.EOF && t.Type != jsontoken.ILLEGAL; t = sc.Scan() {
-			if pos, deep := step(t.Type == jsontoken.LBRACE || t.Type == jsontoken.LBRACK,
-				t.Type == jsontoken.RBRACE || t.Type == jsontoken.RBRACK, t.Pos.Line, t.Pos.Column); deep {
-				return pos, true
-			}
-		}
-		return Position{}, false
-	}
 	sc := scanner.New(src)
 	sc.Error = func(token.Pos, string) {}
 	for t := sc.Scan(); t.Type != token.EOF && t.Type != token.ILLEGAL; t = sc.Scan() {
-		if pos, deep := step(t.Type == token.LBRACE || t.Type == token.LBRACK,
-			t.Type == token.RBRACE || t.Type == token.RBRACK, t.Pos.Line, t.Pos.Column); deep {
-			return pos, true
+		switch t.Type {
+		case token.LBRACE, token.LBRACK:
+			depth++
+		case token.RBRACE, token.RBRACK:
+			depth--
+		}
+		if depth > maxDepth {
+			return position(file, t.Pos), true
 		}
 	}
 	return Position{}, false
-}
-
-// syntaxProblem finds the place of a parser's error, which it keeps in three ways.
-func syntaxProblem(file string, src []byte, isJSON bool, err error) Problem {
-	p := Problem{Pos: Position{File: file}, Message: "syntax error: " + err.Error()}
-	var at *hclparser.PosError
-	if errors.As(err, &at) {
-		p.Pos.Line, p.Pos.Column = at.Pos.Line, at.Pos.Column
-		p.Message = "syntax error: " + at.Err.Error()
-		return p
-	}
-	if isJSON {
-		var any json.RawMessage
-		var syn *json.SyntaxError
-		if jerr := json.Unmarshal(src, &any); errors.As(jerr, &syn) {
-			before := string(src[:min(int(syn.Offset), len(src))])
-			p.Pos.Line = strings.Count(before, "\n") + 1
-			p.Pos.Column = max(len(before)-strings.LastIndexByte(before, '\n')-1, 1)
-			p.Message = "syntax error: " + syn.Error()
-		}
-		return p
-	}
-	if m := regexp.MustCompile(`(\d+):(\d+)`).FindStringSubmatch(err.Error()); m != nil {
-		p.Pos.Line, _ = strconv.Atoi(m[1])
-		p.Pos.Column, _ = strconv.Atoi(m[2])
-	}
-	return p
 }
 
 func position(file string, p token.Pos) Position {
@@ -151,17 +116,16 @@ func position(file string, p token.Pos) Position {
 	return Position{File: file, Line: p.Line, Column: p.Column}
 }
 
-func makeBody(pos Position, list *ast.ObjectList, isJSON bool) body {
-	b := body{pos: pos}
-	items := list.Items
-	if isJSON {
-		items = unflatten(items)
-	}
-	for _, it := range items {
+func makeBody(pos Position, list *ast.ObjectList) body {
+	b := body{pos: pos, items: make([]item, 0, len(list.Items))}
+	for _, it := range list.Items {
 		if len(it.Keys) == 0 {
 			continue
 		}
-		n := item{name: keyText(it.Keys[0]), pos: position(pos.File, it.Keys[0].Pos()), assign: it.Assign.IsValid(), val: it.Val, json: isJSON}
+		n := item{
+			name: keyText(it.Keys[0]), pos: position(pos.File, it.Keys[0].Pos()), assign: it.Assign.IsValid(),
+			val: it.Val, json: it.Keys[0].Token.JSON,
+		}
 		for _, k := range it.Keys[1:] {
 			n.labels = append(n.labels, keyText(k))
 		}
@@ -175,34 +139,11 @@ func keyText(k *ast.ObjectKey) string {
 	return s
 }
 
-// unflatten undoes what the JSON parser does to objects whose members are all objects:
-// it writes {"a": {"b": {…}, "c": {…}}} as two items with the keys a b and a c, which
-// cannot be told from labels any more. The shared first key says what belonged together.
-func unflatten(items []*ast.ObjectItem) []*ast.ObjectItem {
-	var out []*ast.ObjectItem
-	groups := map[*ast.ObjectKey]*ast.ObjectList{}
-	for _, it := range items {
-		if len(it.Keys) < 2 {
-			out = append(out, it)
-			continue
-		}
-		rest := &ast.ObjectItem{Keys: it.Keys[1:], Assign: it.Assign, Val: it.Val}
-		if g := groups[it.Keys[0]]; g != nil {
-			g.Add(rest)
-			continue
-		}
-		list := &ast.ObjectList{Items: []*ast.ObjectItem{rest}}
-		groups[it.Keys[0]] = list
-		out = append(out, &ast.ObjectItem{Keys: it.Keys[:1], Assign: it.Assign, Val: &ast.ObjectType{List: list}})
-	}
-	return out
-}
-
 // bodies returns the blocks an item stands for: its object, or each of a list of objects.
 func (it item) bodies() ([]body, bool) {
 	switch v := it.val.(type) {
 	case *ast.ObjectType:
-		return []body{makeBody(it.pos, v.List, it.json)}, true
+		return []body{makeBody(it.pos, v.List)}, true
 	case *ast.ListType:
 		var all []body
 		for _, e := range v.List {
@@ -214,7 +155,7 @@ func (it item) bodies() ([]body, bool) {
 			if o.Lbrace.IsValid() {
 				pos = position(it.pos.File, o.Lbrace)
 			}
-			all = append(all, makeBody(pos, o.List, it.json))
+			all = append(all, makeBody(pos, o.List))
 		}
 		return all, len(all) > 0
 	}

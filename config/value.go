@@ -175,7 +175,11 @@ func (d *decoder) stringMap(it item, k key, m *map[string]string) {
 		return
 	}
 	*m = map[string]string{}
+	seen := map[string]Position{}
 	for _, e := range bodies[0].items {
+		if !d.once(e, k.name+"."+e.name, seen) {
+			continue
+		}
 		s, ok := e.scalar()
 		if !ok {
 			d.doubt(e.pos, d.key(k.name+"."+e.name), "must be a string", "")
