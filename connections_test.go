@@ -1,12 +1,16 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/envexec/envexec/auth/authtest"
@@ -72,5 +76,115 @@ func TestCertificateLoginTrustsTheCAOfToday(t *testing.T) {
 	place(t, dir, "ca", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
 	if _, err := m.Login(t.Context(), client); err != nil {
 		t.Errorf("after the CA was renewed: %v", err)
+	}
+}
+
+// TestTLSFilesOfToday: each new connection to Vault uses the CA and the certificate that
+// the files hold then, straight and through a proxy.
+func TestTLSFilesOfToday(t *testing.T) {
+	for name, proxy := range map[string]bool{"straight": false, "through a proxy": true} {
+		t.Run(name, func(t *testing.T) { tlsFilesOfToday(t, proxy) })
+	}
+}
+
+func tlsFilesOfToday(t *testing.T, proxied bool) {
+	seen := make(chan string, 8)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen <- r.TLS.PeerCertificates[0].Subject.CommonName
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"t"}}`)
+	}))
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} //nolint:gosec // a test's
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	pair := func(name string) {
+		cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{CommonName: name})
+		place(t, dir, "cert", cert)
+		place(t, dir, "key", key)
+	}
+	pair("yesterday")
+	ca, _ := authtest.Certificate(t, authtest.Key(), pkix.Name{CommonName: "another CA"})
+	place(t, dir, "ca", ca)
+	vault := config.Vault{
+		Address: server.URL, CACert: filepath.Join(dir, "ca"), ClientCert: filepath.Join(dir, "cert"), ClientKey: filepath.Join(dir, "key"),
+	}
+	var tunnels atomic.Int64
+	if proxied {
+		vault.ProxyAddress = "http://user:hunter2@" + tunnelling(t, &tunnels)
+	}
+	client, err := newClient(vault, environ.Environ{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := newMethod(config.Login{Method: "cert", Settings: map[string]any{
+		"client_cert": vault.ClientCert, "client_key": vault.ClientKey,
+	}}, vault, environ.Environ{}, silent())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func() error { _, err := client.Logical().ReadWithContext(t.Context(), "secret/a"); return err }
+	if err := read(); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a server that yesterday's CA has not signed: %v", err)
+	}
+	place(t, dir, "ca", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	for _, name := range []string{"yesterday", "today"} {
+		pair(name)
+		if err := read(); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-seen; got != name {
+			t.Errorf("the client shows the certificate of %s, not of %s", got, name)
+		}
+		if _, err := own.Login(t.Context(), client); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-seen; got != name {
+			t.Errorf("the login shows the certificate of %s, not of %s", got, name)
+		}
+	}
+	if proxied != (tunnels.Load() > 0) {
+		t.Errorf("%d tunnels", tunnels.Load())
+	}
+}
+
+// tunnelling is a proxy that knows CONNECT, for who has the password.
+func tunnelling(t *testing.T, count *atomic.Int64) string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != "Basic dXNlcjpodW50ZXIy" {
+			http.Error(w, "no", http.StatusProxyAuthRequired)
+			return
+		}
+		count.Add(1)
+		to, err := (&net.Dialer{}).DialContext(r.Context(), "tcp", r.Host)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer to.Close()
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n")
+		go func() { _, _ = io.Copy(to, conn); _ = to.Close() }()
+		_, _ = io.Copy(conn, to)
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// TestProxyRefuses: what the proxy says is told, the password is not.
+func TestProxyRefuses(t *testing.T) {
+	var count atomic.Int64
+	client, err := newClient(config.Vault{Address: "https://vault.invalid:8200", ProxyAddress: "http://user:wr0ng@" + tunnelling(t, &count)}, environ.Environ{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Logical().ReadWithContext(t.Context(), "secret/a")
+	if err == nil || !strings.Contains(err.Error(), "no way to vault.invalid:8200: 407 Proxy Authentication Required") || strings.Contains(err.Error(), "wr0ng") {
+		t.Error(err)
 	}
 }

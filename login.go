@@ -91,7 +91,11 @@ func newMethod(l config.Login, server config.Vault, env environ.Environ, log *sl
 		settings = map[string]any{"token": l.Token}
 	}
 	get := func(name string) string { value, _ := env.Get(name); return value }
-	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: tlsFiles{v: server}.config})
+	road, err := newTunnel(server, env)
+	if err != nil {
+		return nil, err
+	}
+	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: road.tls, Dial: road.dialWith})
 }
 
 // filled reports whether one of the variables is more than set to nothing.

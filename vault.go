@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -112,21 +110,19 @@ func newEventsRoad(v config.Vault, inherited environ.Environ) (func(*http.Reques
 
 // newTransport makes the connections to Vault; protocols are those offered under TLS.
 func newTransport(v config.Vault, inherited environ.Environ, protocols ...string) (*http.Transport, error) {
-	files := tlsFiles{v, protocols}
-	now, err := files.config()
+	road, err := newTunnel(v, inherited, protocols...)
 	if err != nil {
 		return nil, err
 	}
-	proxy, err := proxyFunc(v.ProxyAddress, inherited)
+	now, err := road.tls()
 	if err != nil {
 		return nil, err
 	}
-	dialer := &net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:               proxy,
-		DialContext:         dialer.DialContext,
-		DialTLSContext:      files.dial(dialer),
-		TLSClientConfig:     now, // where DialTLSContext is not asked: behind a proxy's CONNECT
+		Proxy:               road.forPlain,
+		DialContext:         road.dialer.DialContext,
+		DialTLSContext:      road.dialTLS,
+		TLSClientConfig:     now, // for its sake the api package leaves HTTP/2 on
 		ForceAttemptHTTP2:   slices.Contains(protocols, "h2"),
 		MaxIdleConnsPerHost: 16,
 		MaxConnsPerHost:     v.MaxConnections,
@@ -137,13 +133,13 @@ func newTransport(v config.Vault, inherited environ.Environ, protocols ...string
 
 // proxyFunc chooses the HTTP proxy: the one for Vault alone, else the usual
 // variables, from which loopback is always exempt (httpproxy).
-func proxyFunc(address string, inherited environ.Environ) (func(*http.Request) (*url.URL, error), error) {
+func proxyFunc(address string, inherited environ.Environ) (func(*url.URL) (*url.URL, error), error) {
 	if address != "" {
 		u, err := url.Parse(address)
 		if err != nil {
 			return nil, errors.New("VAULT_PROXY_ADDR is not a URL") // it may hold a password
 		}
-		return http.ProxyURL(u), nil
+		return func(*url.URL) (*url.URL, error) { return u, nil }, nil
 	}
 	first := func(names ...string) string {
 		for _, n := range names {
@@ -153,12 +149,11 @@ func proxyFunc(address string, inherited environ.Environ) (func(*http.Request) (
 		}
 		return ""
 	}
-	choose := (&httpproxy.Config{
+	return (&httpproxy.Config{
 		HTTPProxy:  first("HTTP_PROXY", "http_proxy"),
 		HTTPSProxy: first("HTTPS_PROXY", "https_proxy"),
 		NoProxy:    first("NO_PROXY", "no_proxy"),
-	}).ProxyFunc()
-	return func(r *http.Request) (*url.URL, error) { return choose(r.URL) }, nil
+	}).ProxyFunc(), nil
 }
 
 // tlsFiles makes a TLS configuration from the files as they are now: certificates
@@ -193,16 +188,6 @@ func (t tlsFiles) config() (*tls.Config, error) {
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
 	return cfg, nil
-}
-
-func (t tlsFiles) dial(dialer *net.Dialer) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		cfg, err := t.config()
-		if err != nil {
-			return nil, err
-		}
-		return (&tls.Dialer{NetDialer: dialer, Config: cfg}).DialContext(ctx, network, addr)
-	}
 }
 
 // parseRateLimit reads "rate[:burst]", requests per second, as VAULT_RATE_LIMIT has it.

@@ -3,10 +3,12 @@
 package all
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 
@@ -35,6 +37,8 @@ type Options struct {
 	Logger    *slog.Logger             // nil = none
 	// TLS returns the settings for Vault from their files as they are now; nil = those of the client. For cert.
 	TLS func() (*tls.Config, error)
+	// Dial opens a TLS connection to Vault with these settings; nil = as the client does. For cert.
+	Dial func(ctx context.Context, network, addr string, settings *tls.Config) (net.Conn, error)
 }
 
 type constructor func(settings map[string]any, o Options) (api.AuthMethod, error)
@@ -48,7 +52,7 @@ func table() map[string]constructor {
 		}),
 		"aws":   entry(aws.FromMap, aws.New, func(c *aws.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
 		"azure": entry(azure.FromMap, azure.New, func(c *azure.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
-		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath, c.TLS = o.MountPath, o.TLS }),
+		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath, c.TLS, c.Dial = o.MountPath, o.TLS, o.Dial }),
 		"cf":    withEnv(cf.FromMap, cf.New, func(c *cf.Config, o Options) { c.MountPath = o.MountPath }),
 		"gcp":   entry(gcp.FromMap, gcp.New, func(c *gcp.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
 		"github_actions": withEnv(jwt.FromGitHub, jwt.New, func(c *jwt.Config, o Options) {

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -27,6 +28,9 @@ type Config struct {
 	// TLS returns the client's settings from their files as they are now, for what is not
 	// named above; nil = the client's, as it was made.
 	TLS func() (*tls.Config, error)
+	// Dial opens a TLS connection with these settings by the client's road to Vault; nil = as
+	// its transport does without a DialTLSContext.
+	Dial func(ctx context.Context, network, addr string, settings *tls.Config) (net.Conn, error)
 	// ReloadPeriod is reload_period: how often the files are looked at besides file events; default 1 min.
 	ReloadPeriod time.Duration
 }
@@ -93,6 +97,11 @@ func (m *Method) client(base *api.Client) (c *api.Client, done func(), err error
 			return nil, nil, err
 		}
 		transport.TLSClientConfig, transport.DialTLSContext = t, nil
+		if dial := m.cfg.Dial; dial != nil {
+			transport.DialTLSContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return dial(ctx, network, addr, t.Clone())
+			}
+		}
 	}
 	cfg.HttpClient = &http.Client{Transport: transport, CheckRedirect: cfg.HttpClient.CheckRedirect, Timeout: cfg.HttpClient.Timeout}
 	c, err = api.NewClient(cfg)
