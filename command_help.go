@@ -22,7 +22,7 @@ func printHelp(out io.Writer, text string, env environ.Environ) error {
 }
 
 // helpColumn is where the second column of the help begins.
-const helpColumn = 41
+const helpColumn = 39
 
 // forTerminal wraps lines at width, the second column below itself; 0 wraps nothing.
 func forTerminal(text string, width int, bold bool) string {

@@ -36,6 +36,20 @@ func TestManPageIsClean(t *testing.T) {
 	}
 }
 
+// So does the other reader of man pages, of the BSDs, macOS and Alpine. It would have a date, which we have not.
+func TestManPageIsCleanForMandoc(t *testing.T) {
+	mandoc, err := exec.LookPath("mandoc")
+	if err != nil {
+		vaulttest.Missing(t, vaulttest.PartMandoc, "apt-get install mandoc")
+	}
+	out, _ := exec.CommandContext(t.Context(), mandoc, "-T", "lint", "-W", "warning", manPath).CombinedOutput() // its status is the level
+	for line := range strings.Lines(string(out)) {
+		if !strings.Contains(line, "missing date") {
+			t.Error(line)
+		}
+	}
+}
+
 // manPage is envexec(1) in the man macros of groff, made from the flags there are.
 func manPage() string {
 	var b strings.Builder
@@ -62,7 +76,7 @@ func manPage() string {
 		if f.Arg != "" {
 			spelling += " \\fI" + roff(f.Arg) + "\\fR"
 		}
-		p(".TP\n%s\n%s", spelling, roff(f.Usage))
+		p(".TP\n%s\n%s.", spelling, roff(strings.TrimSuffix(f.Usage, ".")))
 		var others []string
 		for _, name := range f.Env {
 			if !strings.HasPrefix(name, "ENVEXEC_") {

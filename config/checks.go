@@ -47,6 +47,13 @@ func checkSignal(to *string, text string) error {
 	}
 	sig, err := signals.Parse(text)
 	if err != nil {
+		var names []string
+		for _, s := range signals.Forwarded() {
+			names = append(names, signals.Name(s))
+		}
+		if hint := didYouMean(strings.TrimPrefix(strings.ToUpper(text), "SIG"), names); hint != "" {
+			return fmt.Errorf("%w; %s", err, hint)
+		}
 		return err
 	}
 	*to = signals.Name(sig)

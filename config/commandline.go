@@ -85,15 +85,20 @@ func noCommand(operands []string, cut bool) error {
 	for _, w := range words {
 		names = append(names, string(w))
 	}
-	hint := fmt.Sprintf("did you mean `envexec -- %s`?", strings.Join(operands, " "))
-	if cut {
-		hint = "flags stand before --, the program behind it"
-	}
-	if n := nearest(operands[0], names); n != "" {
+	written := "envexec -- " + strings.Join(operands, " ")
+	hint := fmt.Sprintf("did you mean `%s`?", written)
+	n, write := nearest(operands[0], names), foreignWords[operands[0]]
+	switch {
+	case write != "" && cut:
+		hint = write
+	case write != "":
+		hint = fmt.Sprintf("%s, or `%s` if it is the program", write, written)
+	case n != "" && cut:
 		hint = fmt.Sprintf("did you mean `envexec %s`?", n)
-		if !cut {
-			hint = fmt.Sprintf("did you mean `envexec %s` or `envexec -- %s`?", n, strings.Join(operands, " "))
-		}
+	case n != "":
+		hint = fmt.Sprintf("did you mean `envexec %s` or `%s`?", n, written)
+	case cut:
+		hint = "flags stand before --, the program behind it"
 	}
 	return &UsageError{Message: fmt.Sprintf("%q is no command of envexec", operands[0]), Hint: hint}
 }
@@ -168,10 +173,13 @@ func usage(err error, opts []option) error {
 			names = append(names, o.name)
 		}
 		u := &UsageError{Message: fmt.Sprintf("unknown flag --%s", strings.TrimPrefix(name, "-"))}
-		if n := nearest(strings.TrimPrefix(name, "-"), names); n != "" {
+		name = strings.TrimPrefix(name, "-")
+		u.Hint = "envexec --help all lists them"
+		if n := nearest(name, names); n != "" {
 			u.Hint = fmt.Sprintf("did you mean --%s?", n)
-		} else {
-			u.Hint = "envexec --help lists them"
+		}
+		if write := foreignFlags[name]; write != "" {
+			u.Hint = write
 		}
 		return u
 	}

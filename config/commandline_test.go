@@ -206,3 +206,55 @@ func TestServiceInstallHandsOn(t *testing.T) {
 		}
 	}
 }
+
+// Whoever comes from another tool is told what to write here.
+func TestForeignSpelling(t *testing.T) {
+	for args, want := range map[string]string{
+		"--vault-addr http://v":       "write --address",
+		"-ns=team":                    "write --namespace",
+		"-secret=secret/db -- app":    "write --from PATH",
+		"-pristine -- app":            "write --clear-env",
+		"-test-verify-only":           "write envexec check --offline",
+		"-exec-kill-signal=INT":       "write --stop-signal",
+		"-adress=x":                   "did you mean --address?",
+		"-conifg=x.hcl":               "did you mean --config?",
+		"check --ofline":              "did you mean --offline?",
+		"render --show-value":         "did you mean --show-values?",
+		"agent -config=x.hcl":         "write envexec --config FILE, or `envexec -- agent` if",
+		"run -- app":                  "write envexec -- PROGRAM",
+		"generate-config":             "write envexec init",
+		"help check":                  "write envexec --help",
+		"completion bash":             "write envexec --completion bash",
+		"chek --offline":              "did you mean `envexec check` or `envexec -- chek`?",
+		"chek -- app":                 "did you mean `envexec check`?",
+		"app -- x":                    "flags stand before --",
+		"--no-such-thing-at-all":      "envexec --help all lists them",
+		"--log-format=jsn -- app":     `"jsn" is not one of text, json`,
+		"--on-change=restrat -- app":  "restart",
+		"--stop-signal=TREM -- app":   `did you mean "TERM"?`,
+		"--restart=on-failed -- app":  "on-failure",
+		"--completion powershel":      `did you mean "powershell"?`,
+		"check --format yaml":         "text, json",
+		"--auth aprole -- app":        `did you mean "approle"?`,
+		"--set vualt.address=x --env": "--env needs a value",
+	} {
+		_, err := parse(t, nil, nil, strings.Fields(args)...)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v; want %s", args, err, want)
+		}
+	}
+	ours := map[string]bool{}
+	for _, f := range Flags() {
+		ours[f.Name] = true
+	}
+	for name, write := range foreignFlags {
+		if ours[name] {
+			t.Errorf("--%s is a flag of ours", name)
+		}
+		for _, word := range strings.Fields(write) {
+			if flag, ok := strings.CutPrefix(strings.Trim(word, ",:"), "--"); ok && !ours[flag] {
+				t.Errorf("%s: there is no --%s", name, flag)
+			}
+		}
+	}
+}

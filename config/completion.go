@@ -18,10 +18,40 @@ func completion(asked []string) (*Config, error) {
 	return &Config{Word: Completion, Words: []string{script()}}, nil
 }
 
-func wordList() []string {
+// choices are the values a flag can be completed to; of some with more behind them the
+// beginning.
+func (f Flag) choices() []string {
+	switch f.Name {
+	case "auth":
+		return methodNames()
+	case "log-level":
+		return []string{"trace", "debug", "info", "warn", "error"}
+	case "format":
+		return []string{"text", "json", "names", "env", "dotenv", "github", "gitlab"}
+	case "on-change":
+		return []string{"restart", "overlap", "signal", "hook:", "exit", "none"}
+	case "ready":
+		return []string{"notify", "fd:", "exec:", "tcp:", "http:", "delay:", "none"}
+	case "restart":
+		return conditions
+	case "admin":
+		return []string{"auto", "off"}
+	}
+	if f.Arg == strings.ToLower(f.Arg) && strings.Contains(f.Arg, "|") {
+		return strings.Split(f.Arg, "|")
+	}
+	return nil
+}
+
+// files reports whether a flag takes a file or directory: paths of secrets are none.
+func (f Flag) files() bool {
+	return f.Arg == "FILE" || f.Arg == "DIR" || f.Name == "config"
+}
+
+func commandNames() []string {
 	var list []string
-	for _, w := range words {
-		list = append(list, string(w))
+	for _, c := range Commands() {
+		list = append(list, c.Name)
 	}
 	return list
 }
@@ -36,9 +66,21 @@ func flagList() []string {
 
 // bashScript leaves everything behind -- to the program's own completion.
 func bashScript() string {
+	var values, files, others []string
+	for _, f := range Flags() {
+		switch {
+		case f.Arg == "":
+		case len(f.choices()) > 0:
+			values = append(values, fmt.Sprintf("    --%s) words='%s' ;;\n", f.Name, strings.Join(f.choices(), " ")))
+		case f.files():
+			files = append(files, "--"+f.Name)
+		default:
+			others = append(others, "--"+f.Name)
+		}
+	}
 	return fmt.Sprintf(`# bash completion for envexec: source <(envexec --completion bash)
 _envexec() {
-  local cur=${COMP_WORDS[COMP_CWORD]} i
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words i
   for ((i = 1; i < COMP_CWORD; i++)); do
     if [[ ${COMP_WORDS[i]} == -- ]]; then
       if ((i + 1 == COMP_CWORD)); then
@@ -49,48 +91,100 @@ _envexec() {
       return
     fi
   done
-  if [[ $cur == -* ]]; then
-    COMPREPLY=($(compgen -W '%s --' -- "$cur"))
-  else
-    COMPREPLY=($(compgen -W '%s' -- "$cur"))
+  if [[ $cur == = ]]; then # bash takes --flag=value apart
+    cur=
+  elif [[ $prev == = ]]; then
+    prev=${COMP_WORDS[COMP_CWORD-2]}
   fi
+  case $prev in
+%s    %s) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    %s) return ;;
+    *) if [[ $cur == -* ]]; then words='%s --'; else words='%s'; fi ;;
+  esac
+  COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -o default -F _envexec envexec
-`, strings.Join(flagList(), " "), strings.Join(wordList(), " "))
+`, strings.Join(values, ""), strings.Join(files, "|"), strings.Join(others, "|"), strings.Join(flagList(), " "), strings.Join(commandNames(), " "))
 }
 
 func zshScript() string {
 	quote := strings.NewReplacer("'", `'\''`, "[", `\[`, "]", `\]`, ":", `\:`)
 	var b strings.Builder
-	b.WriteString("#compdef envexec\n# zsh completion for envexec: source <(envexec --completion zsh)\n_envexec() {\n  _arguments -S \\\n")
+	b.WriteString(`#compdef envexec
+# zsh completion for envexec, after compinit: source <(envexec --completion zsh)
+_envexec() {
+  local program=${words[(i)--]}
+  if ((program < CURRENT)); then
+    shift program words
+    ((CURRENT -= program))
+    _normal
+    return
+  fi
+  _arguments \
+`)
 	for _, f := range Flags() {
-		many, arg := "", ""
+		many, equals, arg := "", "", ""
 		if f.Repeats {
 			many = "*"
 		}
 		if f.Arg != "" {
-			arg = ":" + quote.Replace(f.Arg) + ":_files"
+			equals = "="
 		}
-		fmt.Fprintf(&b, "    '%s--%s[%s]%s' \\\n", many, f.Name, quote.Replace(f.Usage), arg)
+		switch {
+		case f.Arg == "":
+		case len(f.choices()) > 0:
+			var list []string
+			for _, c := range f.choices() {
+				list = append(list, quote.Replace(c))
+			}
+			arg = fmt.Sprintf(":%s:(%s)", f.Name, strings.Join(list, " "))
+		case f.files():
+			arg = ":file:_files"
+		default:
+			arg = ":" + quote.Replace(f.Arg) + ":"
+		}
+		fmt.Fprintf(&b, "    '%s--%s%s[%s]%s' \\\n", many, f.Name, equals, quote.Replace(f.Usage), arg)
 	}
-	fmt.Fprintf(&b, "    '1::command:(%s)' \\\n    '*::program:_normal'\n}\ncompdef _envexec envexec\n", strings.Join(wordList(), " "))
+	var commands []string
+	for _, c := range Commands() {
+		commands = append(commands, fmt.Sprintf(`%s\:"%s"`, c.Name, quote.Replace(c.Usage)))
+	}
+	fmt.Fprintf(&b, "    '1:command:((%s))'\n}\ncompdef _envexec envexec\n", strings.Join(commands, " "))
 	return b.String()
 }
 
 func fishScript() string {
 	quote := strings.NewReplacer(`\`, `\\`, "'", `\'`)
 	var b strings.Builder
-	b.WriteString("# fish completion for envexec: envexec --completion fish | source\n")
-	for _, w := range wordList() {
-		fmt.Fprintf(&b, "complete -c envexec -n __fish_use_subcommand -a %s\n", w)
+	b.WriteString(`# fish completion for envexec: envexec --completion fish | source
+function __envexec_program
+    contains -- -- (commandline -opc)
+end
+function __envexec_complete_program
+    set -l words (commandline -opc) (commandline -ct)
+    set -l at (contains -i -- -- $words)
+    set -e words[1..$at]
+    complete -C (string join ' ' -- $words)
+end
+complete -c envexec -f
+complete -c envexec -n __envexec_program -a '(__envexec_complete_program)'
+`)
+	for _, c := range Commands() {
+		fmt.Fprintf(&b, "complete -c envexec -n 'not __envexec_program; and __fish_use_subcommand' -a %s -d '%s'\n", c.Name, quote.Replace(c.Usage))
 	}
 	for _, f := range Flags() {
-		fmt.Fprintf(&b, "complete -c envexec -l %s -d '%s'", f.Name, quote.Replace(f.Usage))
+		fmt.Fprintf(&b, "complete -c envexec -n 'not __envexec_program' -l %s -d '%s'", f.Name, quote.Replace(f.Usage))
 		if f.Short != "" {
 			b.WriteString(" -s " + f.Short)
 		}
-		if f.Arg != "" {
-			b.WriteString(" -r")
+		switch {
+		case f.Arg == "":
+		case len(f.choices()) > 0:
+			fmt.Fprintf(&b, " -x -a '%s'", strings.Join(f.choices(), " "))
+		case f.files():
+			b.WriteString(" -r -F")
+		default:
+			b.WriteString(" -x")
 		}
 		b.WriteString("\n")
 	}
@@ -98,13 +192,25 @@ func fishScript() string {
 }
 
 func powershellScript() string {
-	all := append(wordList(), flagList()...)
+	var values strings.Builder
+	for _, f := range Flags() {
+		if len(f.choices()) > 0 {
+			fmt.Fprintf(&values, "    '--%s' = '%s'\n", f.Name, strings.Join(f.choices(), " "))
+		}
+	}
+	all := append(append(commandNames(), string(Service)), flagList()...)
 	return fmt.Sprintf(`# PowerShell completion for envexec: envexec --completion powershell | Out-String | Invoke-Expression
 Register-ArgumentCompleter -Native -CommandName envexec -ScriptBlock {
   param($word, $ast, $position)
-  '%s'.Split(' ') | Where-Object { $_ -like "$word*" } | ForEach-Object {
+  $before = @($ast.CommandElements | Where-Object { $_.Extent.EndOffset -lt $position } | ForEach-Object { $_.ToString() })
+  if ($before -contains '--') { return }
+  $values = @{
+%s  }
+  $words = '%s'
+  if ($before.Count -gt 0 -and $values.ContainsKey($before[-1])) { $words = $values[$before[-1]] }
+  $words.Split(' ') | Where-Object { $_ -like "$word*" } | ForEach-Object {
     [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
   }
 }
-`, strings.Join(all, " "))
+`, values.String(), strings.Join(all, " "))
 }

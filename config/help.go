@@ -9,7 +9,7 @@ import (
 // everything is the word behind --help that asks for every flag.
 const everything Word = "all"
 
-const flagLine = "  %-38s %s\n"
+const flagLine = "  %-36s %s\n"
 
 // HelpText is what --help prints: the common flags, grouped, one line each; behind the
 // word all every flag, behind a command what is its own.

@@ -65,7 +65,7 @@ func secretOptions(c *Config) []option {
 	s := &c.Secrets
 	g := groupSecrets
 	return []option{
-		{name: "config", common: true, group: g, arg: "PATH", to: &c.Files, usage: "Vault Agent or Proxy file or directory, HCL or JSON"},
+		{name: "config", common: true, group: g, arg: "PATH", to: &c.Files, usage: "Vault Agent or Proxy file or directory"},
 		{name: "set", group: g, arg: "KEY=VALUE|STANZA", lines: true, hidden: true, usage: "any key of the configuration reference over the files, by its dotted name or as a stanza", add: func(string) error { return nil }},
 		{name: "env", common: true, short: "e", group: g, arg: "NAME=PATH#KEY[#VERSION]", lines: true, usage: "one variable from one key of a secret", add: func(t string) error {
 			v, err := parseVariable(t)
@@ -213,7 +213,7 @@ func changeOptions(c *Config) []option {
 	h, r := &c.Change, &c.Restart
 	g := groupChange
 	return []option{
-		{name: "once", common: true, group: g, to: &c.Start.Once, usage: "read once; leases are kept alive, nothing is read again or rotated"},
+		{name: "once", common: true, group: g, to: &c.Start.Once, usage: "read secrets once; leases are renewed"},
 		{name: "on-change", common: true, group: g, arg: "[NAME=]POLICY", lines: true, usage: "restart, overlap, signal[:SIG], hook:CMD, exit[:N] or none", add: func(t string) error { return c.addRule(t) }},
 		{name: "quiet", group: g, arg: "DURATION", to: &h.Quiet, usage: "wait for quiet before acting (default 500ms)"},
 		{name: "quiet-max", group: g, arg: "DURATION", to: &h.QuietMax, usage: "but no longer than this (default 5s)"},
@@ -222,7 +222,7 @@ func changeOptions(c *Config) []option {
 		{name: "change-limit", group: g, arg: "N", to: &h.Limit, hidden: true, usage: "at most N changes in --change-interval"},
 		{name: "change-interval", group: g, arg: "DURATION", to: &h.Interval, hidden: true, usage: "see --change-limit"},
 		{name: "change-window", group: g, arg: "HH:MM-HH:MM", to: &h.Window, usage: "act only between these times", check: checkWindow},
-		{name: "restart", common: true, group: g, arg: "no|on-failure|on-abnormal|always", to: &r.On, usage: "when the program ends by itself (default no)", check: allow(conditions...)},
+		{name: "restart", common: true, group: g, arg: "WHEN", to: &r.On, usage: "no, on-failure, on-abnormal or always", check: allow(conditions...)},
 		{name: "restart-min-backoff", group: g, arg: "DURATION", to: &r.MinBackoff, usage: "first pause (default 1s)", check: checkPositive},
 		{name: "restart-max-backoff", group: g, arg: "DURATION", to: &r.MaxBackoff, usage: "longest pause (default 1m)", check: checkPositive},
 		{name: "restart-reset-after", group: g, arg: "DURATION", to: &r.ResetAfter, hidden: true, usage: "pauses begin anew after this (default 1m)"},
@@ -246,7 +246,7 @@ func readyOptions(c *Config) []option {
 			s, err := parseSocket(t)
 			return push(&c.Sockets, s, err)
 		}},
-		{name: "listen-vault", common: true, group: groupListener, arg: "ADDR|unix://PATH", usage: "serve Vault's API there, for the program and others", add: func(t string) error {
+		{name: "listen-vault", common: true, group: groupListener, arg: "ADDR|unix://PATH", usage: "serve Vault's API there", add: func(t string) error {
 			l, err := parseVaultListener(t)
 			return push(&c.Listeners, l, err)
 		}},

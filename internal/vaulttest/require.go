@@ -29,8 +29,10 @@ const (
 	PartLDAP           = "slapd"
 	PartKerberos       = "krb5-kdc"
 	PartGroff          = "groff"
-	PartWine           = "wine" // with mingw-w64
-	PartRoot           = "root" // the rights of user 0
+	PartMandoc         = "mandoc"
+	PartShells         = "shells" // bash, zsh and fish
+	PartWine           = "wine"   // with mingw-w64
+	PartRoot           = "root"   // the rights of user 0
 )
 
 // Missing ends the test because a real part is absent: it is skipped, or fails
