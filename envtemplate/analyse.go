@@ -20,6 +20,8 @@ type source struct {
 	calls       map[string]int  // function name → line of its first use
 	fields      map[string]bool // names of all fields it looks at
 	requests    []secret.Request
+	writes      []secret.Key // with literal arguments, wherever they stand
+	outputs     []string     // literal paths of writeToFile
 	spans       []span
 	prints      []string // the printing actions as they are written, by number
 	plain       *plain   // nil if it is more than one field of one secret
@@ -89,6 +91,9 @@ func (s *source) rewrite(text string, trees []*parse.Tree) string {
 			for _, field := range fieldsOf(n) {
 				s.fields[field] = true
 			}
+			if p, ok := n.(*parse.PipeNode); ok {
+				s.note(p)
+			}
 			if a, ok := n.(*parse.ActionNode); ok && len(a.Pipe.Decl) == 0 {
 				at = append(at, int(a.Pos))
 			}
@@ -109,6 +114,32 @@ func (s *source) rewrite(text string, trees []*parse.Tree) string {
 	}
 	b.WriteString(text[done:])
 	return b.String()
+}
+
+// note keeps what p spells out of writes and of files.
+func (s *source) note(p *parse.PipeNode) {
+	for _, cmd := range p.Cmds {
+		id, ok := cmd.Args[0].(*parse.IdentifierNode)
+		if !ok {
+			continue
+		}
+		var args []string
+		for _, arg := range cmd.Args[1:] {
+			text, ok := arg.(*parse.StringNode)
+			if !ok {
+				break
+			}
+			args = append(args, text.Text)
+		}
+		switch {
+		case id.Ident == "writeToFile" && len(args) > 0:
+			s.outputs = append(s.outputs, args[0])
+		case (id.Ident == "secret" || id.Ident == "pkiCert") && len(args) > 1 && len(args) == len(cmd.Args)-1:
+			if req, err := writeRequest(args); err == nil {
+				s.writes = append(s.writes, req.Key())
+			}
+		}
+	}
 }
 
 // actionEnd finds where the action that begins at pos ends: before its right

@@ -204,6 +204,7 @@ func (l *loop) send(g Generation) {
 		return
 	}
 	l.last = &g
+	l.recall.written()
 	sent := g
 	select {
 	case unread := <-l.gens:

@@ -44,9 +44,11 @@ type Config struct {
 	// Lenient lets templates with functions that are refused at load pass with a
 	// warning; calling such a function is then an error.
 	Lenient bool
-	// RenewalThreshold is the fraction of its life after which pkiCert replaces a
-	// certificate found in its file; 0 = 0.9.
+	// RenewalThreshold is the fraction of its life after which a certificate found in its
+	// files is replaced; 0 = 0.9.
 	RenewalThreshold float64
+	// CertMinRemaining is how long before its end it is replaced at the latest.
+	CertMinRemaining time.Duration
 	// Transit decrypts vault:v1:… values.
 	Transit Transit
 	// Delivery is where values delivered as files go.

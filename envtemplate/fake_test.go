@@ -64,10 +64,13 @@ func (f *fakeSource) login(epoch uint64) {
 	f.tell()
 }
 
+// news is told of secrets somebody asked for.
 func (f *fakeSource) news(k secret.Key) {
-	f.dirty[k] = true
 	f.wake()
-	f.tell()
+	if f.gets[k] > 0 {
+		f.dirty[k] = true
+		f.tell()
+	}
 }
 
 func (f *fakeSource) wake() {
@@ -87,7 +90,9 @@ func (f *fakeSource) Get(ctx context.Context, req secret.Request) (*secret.Secre
 	for first := true; ; first = false {
 		f.mu.Lock()
 		if first {
-			f.gets[k]++
+			if f.gets[k]++; f.gets[k] == 1 && f.values[k] != nil {
+				f.news(k)
+			}
 		}
 		s, err, came := f.values[k], f.refused[k], f.came
 		f.mu.Unlock()

@@ -28,7 +28,6 @@ type execution struct {
 	files    []RenderedFile                    // writeToFile
 	includes map[string]stamp
 	warnings []string
-	again    time.Time
 }
 
 // valuesFunc is the secret's keys in a reference's template.
@@ -93,14 +92,11 @@ func (e *execution) secret(args ...string) (any, error) {
 		return nil, nil
 	}
 	req, err := templateRequest(args[0])
+	if len(args) > 1 {
+		req, err = writeRequest(args)
+	}
 	if err != nil {
 		return nil, e.fail(err)
-	}
-	if len(args) > 1 {
-		req.Op = secret.Write
-		if req.Body, err = fields(args[1:]); err != nil {
-			return nil, e.fail(fmt.Errorf("%s: %w", req, err))
-		}
 	}
 	return e.fetch(req)
 }
@@ -211,6 +207,19 @@ func count(bounds ...any) (iter.Seq[int64], error) {
 // templateRequest reads a path as consul-template does: with a query, percent signs plain.
 func templateRequest(path string) (secret.Request, error) {
 	return request(strings.ReplaceAll(path, `\`, `\\`))
+}
+
+// writeRequest is the write of a path and k=v arguments.
+func writeRequest(args []string) (secret.Request, error) {
+	req, err := templateRequest(args[0])
+	if err != nil {
+		return req, err
+	}
+	req.Op = secret.Write
+	if req.Body, err = fields(args[1:]); err != nil {
+		return req, fmt.Errorf("%s: %w", req, err)
+	}
+	return req, nil
 }
 
 // fields reads the k=v arguments of a write. The error quotes no value.

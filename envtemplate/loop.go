@@ -16,6 +16,7 @@ type loop struct {
 	*Renderer
 	ctx      context.Context
 	reads    *reads
+	recall   *recall
 	running  sync.WaitGroup
 	finished chan finish
 
@@ -138,6 +139,7 @@ func (l *loop) execute(u *unit, work worker) finish {
 	start := time.Now()
 	var mu sync.Mutex
 	f.out, f.err = work.run(l.ctx, func(req secret.Request) (*secret.Secret, error) {
+		l.recall.offer(u, req, l.reads)
 		r := l.reads.want(req.Key(), req)
 		mu.Lock()
 		if !slices.Contains(f.used, r) {
@@ -168,6 +170,9 @@ func (l *loop) finish(f finish) {
 		l.begin(u)
 		return
 	}
+	if l.recalledInVain(u, f) {
+		return
+	}
 	l.touched = true
 	u.err, u.includes = f.err, f.out.includes
 	for path := range u.includes {
@@ -184,8 +189,21 @@ func (l *loop) finish(f finish) {
 	}
 	u.fails = 0
 	u.latest = &result{output: f.out, made: f.used}
-	l.plan(u, f.out.again)
+	l.plan(u, time.Time{})
 	l.cfg.Trace.render(u.name, f.took)
+}
+
+// recalledInVain asks for what an earlier life left and does not serve u; its answer
+// runs u again.
+func (l *loop) recalledInVain(u *unit, f finish) (vain bool) {
+	for _, r := range f.used {
+		known := u.latest != nil && slices.Contains(u.latest.made, r)
+		if r.recalled && !known && !serves(r.sec, u.work, f.out, f.err) {
+			vain = true
+			l.asked += l.reads.reject(r)
+		}
+	}
+	return vain
 }
 
 // use notes what u read. After a failure what the last good result reads is kept too.
@@ -234,6 +252,10 @@ func (l *loop) fail(u *unit) {
 // retry runs what is due: failed units, and those whose result has an end.
 func (l *loop) retry() {
 	now := time.Now()
+	ended, _ := l.reads.ended(now)
+	for i := range ended { // each alone: one may take long
+		l.asked += l.reads.again(ended[i : i+1])
+	}
 	for u := range l.planned {
 		if u.retryAt.After(now) || u.phase != resting {
 			continue
@@ -273,6 +295,9 @@ func (l *loop) sleep() time.Duration {
 		wake = l.deadline
 	}
 	if at := l.watch.lookAt; !at.IsZero() && at.Before(wake) {
+		wake = at
+	}
+	if _, at := l.reads.ended(time.Time{}); !at.IsZero() && at.Before(wake) {
 		wake = at
 	}
 	for _, f := range l.flushing {

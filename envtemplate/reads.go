@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/envexec/envexec/secret"
 )
@@ -20,6 +21,9 @@ type read struct {
 	// guarded by reads.mu once done is closed; sec is then replaced by equal ones only
 	sec *secret.Secret
 	err error
+
+	recalled bool // the files of an earlier life have it, the Source was not asked
+	rejected bool // and it will not do
 }
 
 func (r *read) loaded() bool {
@@ -48,6 +52,7 @@ type reads struct {
 
 	mu    sync.Mutex
 	byKey map[secret.Key]*read
+	ends  map[*read]time.Time // when those recalled are to be replaced
 }
 
 // landing is what Source.Get returned.
@@ -59,7 +64,7 @@ type landing struct {
 }
 
 func newReads(ctx context.Context, source Source) *reads {
-	return &reads{ctx: ctx, source: source, landed: make(chan landing), byKey: map[secret.Key]*read{}}
+	return &reads{ctx: ctx, source: source, landed: make(chan landing), byKey: map[secret.Key]*read{}, ends: map[*read]time.Time{}}
 }
 
 // want returns the read for req, whose key is key, and asks the Source if it is new.
@@ -73,6 +78,51 @@ func (rs *reads) want(key secret.Key, req secret.Request) *read {
 	rs.byKey[key] = r
 	rs.flying.Go(func() { rs.ask(r, false) })
 	return r
+}
+
+// recall makes s the answer to req until end, unless there is one already.
+func (rs *reads) recall(req secret.Request, s *secret.Secret, end time.Time) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	key := req.Key()
+	if rs.byKey[key] != nil {
+		return
+	}
+	r := &read{key: key, req: req, done: make(chan struct{}), sec: s, recalled: true}
+	close(r.done)
+	rs.byKey[key], rs.ends[r] = r, end
+}
+
+// reject says that what was recalled as r will not do, and asks for it as again does.
+func (rs *reads) reject(r *read) int {
+	rs.mu.Lock()
+	known := rs.byKey[r.key] == r && !r.rejected
+	r.rejected = true
+	delete(rs.ends, r)
+	rs.mu.Unlock()
+	if !known {
+		return 0 // asked for already
+	}
+	return rs.again([]secret.Key{r.key})
+}
+
+// ended takes the keys of what was recalled and is to be replaced, and tells when the
+// next is; zero = never.
+func (rs *reads) ended(now time.Time) (keys []secret.Key, next time.Time) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for r, end := range rs.ends {
+		switch {
+		case rs.byKey[r.key] != r:
+			delete(rs.ends, r)
+		case !end.After(now):
+			delete(rs.ends, r)
+			keys = append(keys, r.key)
+		case next.IsZero() || end.Before(next):
+			next = end
+		}
+	}
+	return keys, next
 }
 
 // again asks for keys once more and returns how many answers will land; the present
@@ -115,16 +165,16 @@ func (rs *reads) settle(l landing) (users []*unit, first bool) {
 		old.sec, old.err = l.sec, l.err
 		close(old.done)
 		return slices.Clone(old.users), true
-	case l.err != nil:
+	case l.err != nil && !old.rejected:
 		if old.err != nil { // else: what was once had is kept
 			old.err = l.err
 		}
 		return nil, false
-	case old.err == nil && sameSecret(old.sec, l.sec):
+	case l.err == nil && old.err == nil && sameSecret(old.sec, l.sec):
 		old.sec = l.sec // a renewal, or a new login with equal values
 		return nil, false
 	}
-	fresh := &read{key: old.key, req: old.req, done: make(chan struct{}), sec: l.sec, users: old.users}
+	fresh := &read{key: old.key, req: old.req, done: make(chan struct{}), sec: l.sec, err: l.err, users: old.users}
 	close(fresh.done)
 	rs.byKey[old.key] = fresh
 	old.users = nil

@@ -67,6 +67,7 @@ func (r *Renderer) Run(ctx context.Context) error {
 	l := &loop{
 		Renderer: r, ctx: ctx,
 		reads:    newReads(ctx, r.cfg.Source),
+		recall:   newRecall(&r.cfg, r.units),
 		finished: make(chan finish),
 		planned:  map[*unit]struct{}{},
 		engines:  make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),

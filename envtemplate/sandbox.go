@@ -67,6 +67,12 @@ func below(dir, path string) (string, error) {
 	return rel, nil
 }
 
+// inSandbox is path in the words of the sandbox path, which it must be below.
+func (w *templateWork) inSandbox(path string) (string, error) {
+	inside, err := below(w.sandbox, path)
+	return filepath.Join(w.sandbox, inside), err
+}
+
 // writeToFile is {{ … | writeToFile "path" "user" "group" "0644" "append,newline" }}.
 // The file is written with the Generation. append adds to what this run wrote.
 func (e *execution) writeToFile(path, user, group, permissions string, args ...string) (string, error) {
@@ -79,12 +85,12 @@ func (e *execution) writeToFile(path, user, group, permissions string, args ...s
 	if err != nil {
 		return "", e.fail(fmt.Errorf("writeToFile %s: permissions are not octal", path))
 	}
-	inside, err := below(e.work.sandbox, path)
+	inside, err := e.work.inSandbox(path)
 	if err != nil {
 		return "", e.fail(fmt.Errorf("writeToFile %s: %w", path, err))
 	}
 	f := RenderedFile{
-		Path: filepath.Join(e.work.sandbox, inside), Mode: fs.FileMode(perm), User: user, Group: group, CreateDirs: true,
+		Path: inside, Mode: fs.FileMode(perm), User: user, Group: group, CreateDirs: true,
 		root: e.work.sandbox,
 	}
 	if strings.Contains(flags, "newline") {

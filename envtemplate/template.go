@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	engine "github.com/hashicorp/consul-template/template"
@@ -20,10 +19,9 @@ import (
 type templateWork struct {
 	cfg      *Config
 	src      *source
-	text     text         // where src comes from
-	stamp    stamp        // of text.source when it was read
-	issued   *atomic.Bool // a certificate came from the Source: the file's is no longer asked
-	variable string       // or
+	text     text   // where src comes from
+	stamp    stamp  // of text.source when it was read
+	variable string // or
 	file     RenderedFile
 	delivery *delivery
 	lenient  bool // a missing key is empty text
@@ -115,7 +113,7 @@ func (w *templateWork) run(_ context.Context, get getter) (output, error) {
 			return output{includes: e.includes}, e.explain(err)
 		}
 	}
-	out := output{warnings: e.warnings, files: e.files, includes: e.includes, again: e.again}
+	out := output{warnings: e.warnings, files: e.files, includes: e.includes}
 	if w.variable != "" {
 		w.delivery.put(&out, w.variable, text)
 		return out, nil
@@ -197,7 +195,7 @@ type text struct{ source, contents, left, right string }
 
 func (b *builder) engineUnit(name string, w *templateWork, t text, denylist []string, patient bool) *unit {
 	w.cfg, w.denylist = b.cfg, denylist
-	w.text, w.stamp, w.issued = t, stampOf(t.source), new(atomic.Bool)
+	w.text, w.stamp = t, stampOf(t.source)
 	src, err := t.load()
 	if err == nil {
 		err = b.prepare(w, src)

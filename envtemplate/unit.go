@@ -72,7 +72,6 @@ type output struct {
 	files    []RenderedFile
 	warnings []string
 	includes map[string]stamp // files read, as they were
-	again    time.Time        // when to run again although nothing changed; zero = never
 }
 
 // result is an output with the secrets it was made of.

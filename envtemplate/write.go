@@ -29,19 +29,14 @@ func newWriter(cfg Config) *writer {
 	return &writer{run: cfg.RunCommand, log: cfg.Logger, jitter: cfg.jitter}
 }
 
-// staged is a file ready to be renamed into place.
-type staged struct {
-	file RenderedFile
-	temp string
-}
-
 func (w *writer) write(ctx context.Context, g Generation) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var ready []staged
+	dirs := map[string]bool{}
 	defer func() {
 		for _, s := range ready {
-			_ = os.Remove(s.temp) // gone already where all went well
+			s.clean()
 		}
 	}()
 	for _, f := range g.Files {
@@ -56,13 +51,17 @@ func (w *writer) write(ctx context.Context, g Generation) error {
 			return fmt.Errorf("write file %s: %w", f.Path, err)
 		}
 		if temp != "" {
-			ready = append(ready, staged{f, temp})
+			ready = append(ready, staged{file: f, temp: temp})
+			dirs[filepath.Dir(temp)] = true
 		}
 	}
+	if err := commit(ready); err != nil {
+		return err
+	}
+	for dir := range dirs {
+		sweep(dir)
+	}
 	for _, s := range ready {
-		if err := s.commit(); err != nil {
-			return fmt.Errorf("write file %s: %w", s.file.Path, err)
-		}
 		w.log.Info("file written", "path", s.file.Path)
 		w.owe(s.file.Command)
 	}
@@ -184,7 +183,7 @@ func confined(root, dir string) error {
 
 // writeTemp makes a complete file in dir; like is the file whose rights it keeps, or "".
 func (o owner) writeTemp(dir string, mode fs.FileMode, like, text string) (string, error) {
-	t, err := files.CreateTemp(dir, ".envexec-*", mode, like)
+	t, err := files.CreateTemp(dir, tempPrefix+"*", mode, like)
 	if err != nil {
 		return "", err
 	}
@@ -201,26 +200,4 @@ func (o owner) writeTemp(dir string, mode fs.FileMode, like, text string) (strin
 		return "", err
 	}
 	return t.Name(), nil
-}
-
-// commit renames the staged file into place.
-func (s staged) commit() error {
-	if s.file.Backup {
-		if err := backup(s.file.Path); err != nil {
-			return fmt.Errorf("keep the last version: %w", err)
-		}
-	}
-	return files.Replace(s.temp, s.file.Path)
-}
-
-// backup makes path.bak another name of what path is now.
-func backup(path string) error {
-	bak := path + ".bak"
-	if err := os.Remove(bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Link(path, bak); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

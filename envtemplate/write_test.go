@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/envexec/envexec/secret"
 )
@@ -129,24 +130,48 @@ func TestFiles(t *testing.T) {
 	})
 }
 
-// A file that cannot be staged leaves all of them as they were.
+// A file that cannot be staged, or renamed in the end, leaves all of them as they were.
 func TestFilesAllOrNone(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "block"), nil, 0o600); err != nil {
+	at := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
+	put(t, at("block"), "")
+	put(t, at("kept"), "old")
+	if err := os.MkdirAll(at("x", "taken"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	g := Generation{
-		Files: []RenderedFile{
-			{Path: filepath.Join(dir, "a"), Contents: secret.NewText("new")},
-			{Path: filepath.Join(dir, "block", "b"), Contents: secret.NewText("hunter2"), CreateDirs: true},
-		},
-		write: newWriter(Config{Logger: discard()}).write,
+	for name, bad := range map[string]string{"directory is a file": at("block", "b"), "destination is a directory": at("x")} {
+		g := Generation{
+			Files: []RenderedFile{
+				{Path: at("a"), Contents: secret.NewText("new")},
+				{Path: at("kept"), Contents: secret.NewText("new")},
+				{Path: bad, Contents: secret.NewText("hunter2"), CreateDirs: true},
+			},
+			write: newWriter(Config{Logger: discard()}).write,
+		}
+		err := g.WriteFiles(t.Context())
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), bad) {
+			t.Errorf("%s: error %v", name, err)
+		}
+		wantTree(t, dir, map[string]string{"block": "", "kept": "old"})
 	}
-	err := g.WriteFiles(t.Context())
-	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("error %v", err)
+}
+
+// What an envexec left that was killed while it wrote is removed, but not what another
+// one is writing now.
+func TestAbandonedFilesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for name, age := range map[string]time.Duration{".envexec-1": time.Hour, ".envexec-2-was": time.Hour, ".envexec-3": time.Second, "other": time.Hour} {
+		put(t, filepath.Join(dir, name), "secret")
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(filepath.Join(dir, name), at, at); err != nil {
+			t.Fatal(err)
+		}
 	}
-	wantTree(t, dir, map[string]string{"block": ""})
+	g := Generation{Files: []RenderedFile{{Path: filepath.Join(dir, "a"), Contents: secret.NewText("new")}}, write: newWriter(Config{Logger: discard()}).write}
+	if err := g.WriteFiles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantTree(t, dir, map[string]string{"a": "new", ".envexec-3": "secret", "other": "secret"})
 }
 
 func TestWriteToFile(t *testing.T) {
