@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -174,6 +176,8 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 		"vault":    cmdVault,
 
 		"time-of-day": cmdTimeOfDay,
+		"issue":       cmdIssue,
+		"torment":     cmdTorment,
 	}
 	maps.Copy(commands, more)
 	testscript.Run(t, testscript.Params{
@@ -274,6 +278,41 @@ func cmdTimeOfDay(ts *testscript.TestScript, _ bool, args []string) {
 	d, err := time.ParseDuration(args[1])
 	ts.Check(err)
 	ts.Setenv(args[0], time.Now().Add(d).Format("15:04"))
+}
+
+// cmdIssue checks that three files have a certificate, its key and its authority.
+//
+//	issue CERT KEY CHAIN
+func cmdIssue(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: issue CERT KEY CHAIN")
+	}
+	cert, chain := []byte(ts.ReadFile(args[0])), []byte(ts.ReadFile(args[2]))
+	pair, err := tls.X509KeyPair(cert, []byte(ts.ReadFile(args[1])))
+	if err != nil {
+		ts.Fatalf("certificate and key are of two issues: %v", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(chain)
+	if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots}); err != nil {
+		ts.Fatalf("the chain is of another issue: %v", err)
+	}
+}
+
+// cmdTorment kills a command at moments it does not expect, and checks after each that
+// a run with --once leaves the files of one issue.
+//
+//	torment CERT KEY CHAIN COMMAND args…
+func cmdTorment(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: torment CERT KEY CHAIN COMMAND args…")
+	}
+	for round := range 6 {
+		life := fmt.Sprint(1 + 0.13*float64(round))
+		_ = ts.Exec("timeout", append([]string{"--signal=KILL", life}, args[3:]...)...) // it is killed
+		ts.Check(ts.Exec(args[3], append(args[4:], "--once")...))
+		cmdIssue(ts, false, args[:3])
+	}
 }
 
 // scriptVault is a script's Vault; scripts run one command at a time.

@@ -138,6 +138,7 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 		NoRedirects:      v.cfg.Vault.DisableRedirects,
 		StaticInterval:   v.cfg.Secrets.Refresh,
 		RenewalThreshold: v.cfg.Secrets.RenewalThreshold,
+		CertMinRemaining: v.cfg.Secrets.CertMinRemaining,
 		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
 		OnInvalidToken:   v.invalid,
 		Logger:           v.log,
@@ -306,7 +307,8 @@ func (v *vaultSide) adopt(ctx context.Context, ch *change) {
 	v.cfg = ch.cfg
 	v.mu.Unlock()
 	if v.store != nil {
-		v.store.SetIntervals(ch.cfg.Secrets.Refresh, ch.cfg.Secrets.RenewalThreshold)
+		s := ch.cfg.Secrets
+		v.store.SetIntervals(s.Refresh, s.RenewalThreshold, s.CertMinRemaining)
 	}
 	if ch.reading != nil || !ch.wanted.any() {
 		old := v.reading

@@ -15,6 +15,7 @@ type Secrets struct {
 	Named            []Named       // by variable name; already in Variables and EnvTemplates
 	RefreshSignal    string        // re-read all now, "" = none
 	RenewalThreshold float64       // fraction of a lease's life, default 0.9
+	CertMinRemaining time.Duration // a certificate is replaced at least this long before its end
 	// ExitOnRetryFailure: see Login.ExitOnErr.
 	ExitOnRetryFailure Choice
 	TransitKey         string // decrypts vault:v1:… values; "" = such values are an error

@@ -107,13 +107,14 @@ func secretsStanza(c *Config) stanza {
 		reset: func() {
 			def := defaults().Secrets
 			s.References, s.IgnoreMissing, s.RefreshSignal = def.References, def.IgnoreMissing, def.RefreshSignal
-			s.TransitKey, s.TransitMount = def.TransitKey, def.TransitMount
+			s.TransitKey, s.TransitMount, s.CertMinRemaining = def.TransitKey, def.TransitMount, def.CertMinRemaining
 		},
 		keys: []key{
 			{name: "references", to: &s.References, doc: "expand vault:PATH#KEY in the inherited environment"},
 			{name: "ignore_missing", to: &s.IgnoreMissing, doc: "an absent secret is an empty value and a warning"},
 			{name: "transit_key", to: &s.TransitKey, doc: "key that decrypts values of the form vault:v1:…", example: `"app"`},
 			{name: "transit_mount", to: &s.TransitMount, doc: "where the transit engine is mounted", example: `"crypto/transit"`, check: func(t string) error { return trimMount(&s.TransitMount, t) }},
+			{name: "certificate_min_remaining", to: &s.CertMinRemaining, doc: "a certificate is replaced at least this long before its end, but not before half its life", example: `"72h"`},
 			{name: "refresh_signal", to: &s.RefreshSignal, doc: "read all static secrets anew on this signal", example: `"SIGUSR1"`, check: func(t string) error { return checkOwnSignal(&s.RefreshSignal, t) }},
 		},
 	}

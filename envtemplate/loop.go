@@ -197,11 +197,16 @@ func (l *loop) finish(f finish) {
 // runs u again.
 func (l *loop) recalledInVain(u *unit, f finish) (vain bool) {
 	for _, r := range f.used {
-		known := u.latest != nil && slices.Contains(u.latest.made, r)
-		if r.recalled && !known && !serves(r.sec, u.work, f.out, f.err) {
-			vain = true
-			l.asked += l.reads.reject(r)
+		if !r.recalled || u.latest != nil && slices.Contains(u.latest.made, r) {
+			continue
 		}
+		if serves(r.sec, u.work, f.out, f.err) {
+			l.log.Info("certificate is used again", "unit", u.name, "secret", r.req.String(), "replaced_in", l.reads.endsIn(r))
+			continue
+		}
+		vain = true
+		l.log.Debug("certificate of the last life is not used: its files do not have all of it", "unit", u.name, "secret", r.req.String())
+		l.asked += l.reads.reject(r)
 	}
 	return vain
 }

@@ -93,6 +93,13 @@ func (rs *reads) recall(req secret.Request, s *secret.Secret, end time.Time) {
 	rs.byKey[key], rs.ends[r] = r, end
 }
 
+// endsIn is how long what was recalled as r is used.
+func (rs *reads) endsIn(r *read) time.Duration {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return time.Until(rs.ends[r]).Round(time.Second)
+}
+
 // reject says that what was recalled as r will not do, and asks for it as again does.
 func (rs *reads) reject(r *read) int {
 	rs.mu.Lock()

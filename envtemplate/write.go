@@ -165,6 +165,9 @@ func stage(f RenderedFile) (temp string, err error) {
 // symbolic links are followed.
 func confined(root, dir string) error {
 	root, err := filepath.EvalSymlinks(root)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // it will be made
+	}
 	if err != nil {
 		return err
 	}

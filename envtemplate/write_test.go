@@ -175,7 +175,7 @@ func TestAbandonedFilesAreRemoved(t *testing.T) {
 }
 
 func TestWriteToFile(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "not", "there") // it is made
 	outside := t.TempDir()
 	in := func(name string) string { return filepath.ToSlash(filepath.Join(dir, name)) }
 	run := func(contents string) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/envexec/envexec/secret"
@@ -37,9 +38,13 @@ type shelf struct {
 	leased  map[string]struct{} // records that die with our tokens
 	wake    chan struct{}
 	down    bool          // told that Vault does not answer
-	fell    chan struct{} // closed at the first fallback
+	fell    chan struct{} // closed when Vault is no longer waited for
+	gaveUp  sync.Once     // closes it
 	warned  bool
 }
+
+// giveUp says that Vault is no longer waited for.
+func (sh *shelf) giveUp() { sh.gaveUp.Do(func() { close(sh.fell) }) }
 
 // kept is a record: after eight bytes of ReadAt in seconds, this as JSON.
 type kept struct {

@@ -87,7 +87,7 @@ func (c Config) complete() (Config, error) {
 	if c.RenewalThreshold == 0 {
 		c.RenewalThreshold = 0.9
 	}
-	if c.RenewalThreshold <= 0 || c.RenewalThreshold >= 1 {
+	if c.RenewalThreshold <= 0 || c.RenewalThreshold > 1 {
 		errs = append(errs, fmt.Errorf("RenewalThreshold %v is not between 0 and 1", c.RenewalThreshold))
 	}
 	if c.MaxConcurrent == 0 {

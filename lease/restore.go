@@ -70,7 +70,7 @@ func (s *Store) fallBack(e *entry, cause error) {
 	age := time.Since(e.value.ReadAt).Round(time.Second)
 	if !s.shelf.warned {
 		s.shelf.warned = true
-		close(s.shelf.fell)
+		s.shelf.giveUp()
 		s.log.Warn("vault does not answer, using secrets of the sealed cache", "secret", e.req.String(), "age", age, "error", cause)
 		return
 	}
@@ -99,13 +99,15 @@ func (s *Store) VaultDown(cause error) {
 		return
 	}
 	s.shelf.down = true
+	s.shelf.giveUp()
 	for _, e := range s.entries {
 		s.fallBack(e, cause)
 	}
 }
 
-// FallenBack is closed when a secret of the cache was used because Vault did not
-// answer; nil without a cache.
+// FallenBack is closed when Vault is no longer waited for, because it does not answer:
+// what there is, of the cache or elsewhere, is all there will be for now. It is nil
+// without a cache.
 func (s *Store) FallenBack() <-chan struct{} {
 	if s.shelf == nil {
 		return nil

@@ -73,12 +73,12 @@ func (s *Store) Refresh(keys ...secret.Key) {
 }
 
 // SetIntervals changes how often static secrets are read again and when in its life a
-// lease is replaced, as Config.StaticInterval and Config.RenewalThreshold, from the next
-// answer of each secret on.
-func (s *Store) SetIntervals(static time.Duration, threshold float64) {
+// lease or a certificate is replaced, as Config.StaticInterval, Config.RenewalThreshold
+// and Config.CertMinRemaining, from the next answer of each secret on.
+func (s *Store) SetIntervals(static time.Duration, threshold float64, certMin time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.plan.static, s.plan.threshold = static, threshold
+	s.plan.static, s.plan.threshold, s.plan.certMin = static, threshold, certMin
 }
 
 // RefreshAll reads all secrets that have no lease again and returns once each has
