@@ -124,6 +124,10 @@ func (c *checkup) directory(area, what, file string, make, secret bool) {
 		c.fail(area, statusConfig, fmt.Errorf("%s: %s is a directory, it has to be a file", what, file))
 		return
 	}
+	if info, err := os.Lstat(file); err == nil && area == "sink" && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
+		c.fail(area, statusConfig, fmt.Errorf("%s: %s is no regular file, and a sink would replace it", what, file))
+		return
+	}
 	first := dir // that is there
 	for make && absent(first) && first != filepath.Dir(first) {
 		first = filepath.Dir(first)

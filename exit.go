@@ -58,6 +58,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusDenied, unusable.Hint
 	case errors.As(err, &denied) && method.InvalidToken(denied):
 		return statusDenied, "the token has ended, was revoked, or belongs to another Vault"
+	case errors.As(err, &denied) && denied.Status == 0: // no request was made
+		return statusDenied, ""
 	case errors.As(err, &denied):
 		return statusDenied, "a denied login is not repeated: Vault locks a role or user out after five"
 	case errors.Is(err, secret.ErrForbidden):

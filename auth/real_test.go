@@ -365,15 +365,16 @@ func jwtOwnIssuer(t *testing.T, v *vaulttest.Server) {
 		}}})
 	}))
 	t.Cleanup(issuer.Close)
-	token := func(subject string) string {
+	lasting := func(subject string, life time.Duration) string {
 		s, err := method.SignJWT(key, map[string]any{"kid": "one"}, map[string]any{
-			"iss": "test", "aud": "vault", "sub": subject, "exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "nbf": time.Now().Add(-time.Minute).Unix(),
+			"iss": "test", "aud": "vault", "sub": subject, "exp": time.Now().Add(life).Unix(), "iat": time.Now().Add(-2 * time.Hour).Unix(), "nbf": time.Now().Add(-2 * time.Hour).Unix(),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
+	token := func(subject string) string { return lasting(subject, time.Hour) }
 	v.Write(t, "sys/auth/jwt", map[string]any{"type": "jwt"})
 	v.Write(t, "auth/jwt/config", map[string]any{"jwks_url": issuer.URL})
 	v.Write(t, "auth/jwt/role/ci", map[string]any{
@@ -387,6 +388,26 @@ func jwtOwnIssuer(t *testing.T, v *vaulttest.Server) {
 	if second := got.next(t); second.ID.Equal(first.ID) {
 		t.Error("a new jwt gave the same token")
 	}
+	stop()
+	// One that has expired is denied, once; a fresh one ends the wait.
+	authtest.WriteFile(t, file, token("one"))
+	denied := make(chan time.Time, 9)
+	s, got, stop := run(t, v, "jwt", map[string]any{"role": "ci", "path": file, "remove_jwt_after_reading": false}, func(c *auth.Config) {
+		c.Trace.OnFailure = func(err error, retry time.Time) {
+			if re := new(api.ResponseError); !errors.As(err, &re) || re.StatusCode != http.StatusBadRequest {
+				t.Errorf("an expired jwt: %v", err)
+			}
+			denied <- retry
+		}
+	})
+	first = got.next(t)
+	authtest.WriteFile(t, file, lasting("one", -time.Hour))
+	s.Invalid(first)
+	if retry := <-denied; time.Until(retry) < 10*time.Minute {
+		t.Errorf("an expired jwt is tried again in %s", time.Until(retry))
+	}
+	authtest.WriteFile(t, file, token("one"))
+	got.next(t)
 	stop()
 	// The tokens CI systems give their jobs are of the same kind.
 	github := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -81,6 +81,23 @@ func TestLoginValues(t *testing.T) {
 	}
 }
 
+// TestNamespaceForms: with slashes or without, a namespace is one and the same, wherever it is said.
+func TestNamespaceForms(t *testing.T) {
+	for text, want := range map[string]string{"team": "team/", "team/": "team/", "/team": "team/", "/team/a/": "team/a/", "": "", "/": "", "root": "", "root/": ""} {
+		file := fmt.Sprintf("auto_auth {\n method \"approle\" {\n namespace = %q\n config = { role_id_file_path = \"r\" }\n }\n sink \"file\" { config = { path = \"t\" } }\n}\nvault { namespace = %q }\n", text, text)
+		c := mustParse(t, map[string]string{"a.hcl": file}, nil, "--config", "a.hcl", "--", "app")
+		if c.Login.Namespace != want || c.Vault.Namespace != want {
+			t.Errorf("%q in a file: login %q, vault %q, want %q", text, c.Login.Namespace, c.Vault.Namespace, want)
+		}
+		if l := mustParse(t, nil, []string{"VAULT_TOKEN=t"}, "--auth-namespace", text, "--", "app").Login; l.Namespace != want {
+			t.Errorf("--auth-namespace %q: %q, want %q", text, l.Namespace, want)
+		}
+		if v := mustParse(t, nil, []string{"VAULT_TOKEN=t", "VAULT_NAMESPACE=" + text}, "--", "app").Vault; v.Namespace != want {
+			t.Errorf("VAULT_NAMESPACE=%q: %q, want %q", text, v.Namespace, want)
+		}
+	}
+}
+
 func TestLoginMistakes(t *testing.T) {
 	for _, tc := range []struct {
 		env, args []string

@@ -110,6 +110,7 @@ func (f *File) read() (string, error) {
 	if bytes.IndexByte(b, 0) >= 0 {
 		return "", errors.New("it holds NUL bytes")
 	}
+	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")) // the mark Windows' tools put before text
 	if f.Verbatim {
 		return strings.TrimRight(string(b), "\r\n"), nil
 	}

@@ -72,6 +72,9 @@ func (f *File) Write(content []byte) error {
 
 // temporary makes the new file complete and on disk, and returns its name.
 func (f *File) temporary(content []byte) (name string, err error) {
+	if info, err := os.Lstat(f.cfg.Path); err == nil && !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0 {
+		return "", fmt.Errorf("write sink %q: what is there is no regular file, and a sink would replace it", f.cfg.Path)
+	}
 	file, err := files.CreateTemp(filepath.Dir(f.cfg.Path), "."+filepath.Base(f.cfg.Path)+".tmp-*", f.cfg.Mode, "")
 	if err != nil {
 		return "", fmt.Errorf("write sink: %w", err)

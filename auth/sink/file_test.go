@@ -73,6 +73,9 @@ func TestFileLeavesNothingBehind(t *testing.T) {
 	if err := f.WriteToken(t.Context(), secret.Token{ID: secret.NewText("hvs.x")}); err == nil {
 		t.Error("wrote a token onto a directory")
 	}
+	if err := f.Check(); err == nil {
+		t.Error("a directory passes the check")
+	}
 	if files, _ := filepath.Glob(filepath.Join(dir, ".*")); len(files) > 0 {
 		t.Errorf("left behind: %v", files)
 	}
