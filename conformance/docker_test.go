@@ -10,12 +10,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func init() {
@@ -68,6 +71,7 @@ var dockerProblem = sync.OnceValue(func() error {
 		_ = daemon.Process.Signal(syscall.SIGTERM)
 		_ = daemon.Wait()
 		_ = log.Close()
+		detach(data)
 	})
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		out, err := client("version").CombinedOutput()
@@ -80,6 +84,20 @@ var dockerProblem = sync.OnceValue(func() error {
 	}
 	return importImage()
 })
+
+// detach unmounts what lies below dir, the newest first: dockerd leaves the namespaces of its networks mounted.
+func detach(dir string) {
+	table, _ := os.ReadFile("/proc/self/mountinfo")
+	var points []string
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], dir+"/") {
+			points = append(points, fields[4])
+		}
+	}
+	for _, point := range slices.Backward(points) {
+		_ = unix.Unmount(point, unix.MNT_DETACH)
+	}
+}
 
 // importImage makes the images; the binaries lie where the tests' command lines name them. One asks W for its health.
 func importImage() error {

@@ -45,7 +45,11 @@ func runAll(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer func() { _ = os.RemoveAll(scratch) }()
+	defer func() {
+		if left := os.RemoveAll(scratch); err == nil { // a mount that stays, for example
+			err = left
+		}
+	}()
 	if err := os.Chmod(scratch, 0o755); err != nil { //nolint:gosec // programs run as other users live here
 		return 0, err
 	}
