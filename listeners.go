@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.P
 		Lend:           lending(c.APIProxy),
 		Inconsistent:   consistency(c.APIProxy),
 		NoRedirects:    c.Vault.DisableRedirects,
-		Retries:        c.Vault.NumRetries,
+		Retries:        cmp.Or(c.Vault.NumRetries, -1), // theirs: 0 = the default
 		Cache:          listenerCache(c.Cache),
 		OnInvalidToken: v.invalid,
 		UserAgent:      "envexec",

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,6 +50,7 @@ func (m leakChecked) Run() int {
 //	app exit N
 //	app fetch PATH          read PATH with VAULT_ADDR and VAULT_TOKEN as any Vault client does
 //	app await PATH WORD D   read it until a hit has the word; a read begun after D without it fails
+//	app flaky SOCKET N      a server that fails the first N requests for each path
 //	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
@@ -60,6 +63,8 @@ func app() {
 		fetch(args[1])
 	case "await":
 		await(args[1], args[2], args[3])
+	case "flaky":
+		flaky(args[1], args[2])
 	case "get":
 		get(args[1])
 	case "follow":
@@ -89,6 +94,37 @@ func fetch(path string) {
 		os.Exit(1)
 	}
 	fmt.Println(answer.Data)
+}
+
+func flaky(socket, fails string) {
+	n, err := strconv.Atoi(fails)
+	if err != nil {
+		panic(err)
+	}
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		panic(err)
+	}
+	end := make(chan os.Signal, 1)
+	signal.Notify(end) // also where the tests' own parent ignores INT
+	go func() {
+		for sig := range end {
+			if sig == os.Interrupt || sig.String() == "terminated" {
+				_ = listener.Close()
+			}
+		}
+	}()
+	var mu sync.Mutex
+	asked := map[string]int{}
+	_ = http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if asked[r.URL.Path]++; asked[r.URL.Path] <= n {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		fmt.Fprintf(w, `{"data":{"asked":"%d times"}}`, asked[r.URL.Path])
+	}))
 }
 
 func await(path, word, within string) {

@@ -49,9 +49,16 @@ func TestHeadersPassExceptHopByHop(t *testing.T) {
 		w.Header().Set("X-Vault-Index", "i")
 		w.WriteHeader(http.StatusTeapot)
 	})
-	r := start(t, up, nil)
+	for _, cache := range []*Cache{nil, {StaticSecrets: true}} {
+		headersPass(t, start(t, up, func(c *Config) { c.Cache = cache }), &seen)
+	}
+}
+
+func headersPass(t *testing.T, r *rig, told *http.Header) {
+	t.Helper()
 	a := r.ask(t, "POST", "/v1/x", "body", "X-Vault-Token", "t", "X-Vault-Namespace", "ns1/", "X-Custom", "a", "X-Custom", "b",
 		"Connection", "X-Mine", "X-Mine", "1", "User-Agent", "cli/1", "Accept-Encoding", "br", "X-Vault-Wrap-TTL", "5m")
+	seen := *told
 	for name, want := range map[string]string{
 		"X-Vault-Token": "[t]", "X-Vault-Namespace": "[ns1/]", "X-Custom": "[a b]", "X-Mine": "[]", "Connection": "[]",
 		"User-Agent": "[envexec/test; cli/1]", "Accept-Encoding": "[br]", "X-Vault-Wrap-Ttl": "[5m]", "X-Forwarded-For": "[]",

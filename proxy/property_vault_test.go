@@ -88,15 +88,18 @@ func newWorld(t *testing.T, v *vaulttest.Server, seed uint64) *world {
 	}
 	reader, narrow := `,"policies":["`+w.mine+`reader"]`, `,"policies":["`+w.mine+`narrow"]`
 	w.callers = map[string]*person{
-		"root":    {make: func() string { return v.RootToken }},
-		"reader":  {make: create("", "create", reader)},
-		"narrow":  {make: create("", "create", narrow)},
-		"child":   {make: create("reader", "create", reader)},
+		"root":   {make: func() string { return v.RootToken }},
+		"reader": {make: create("", "create", reader)},
+		"narrow": {make: create("", "create", narrow)},
+		"child":  {make: create("reader", "create", reader)},
+		"kin": {make: func() string { // nobody told the cache whose child it is
+			return token(ask(t, w.straight, "POST", v.Addr+"/v1/auth/token/create", "{"+reader[1:]+"}", "X-Vault-Token", w.callers["reader"].token))
+		}},
 		"role":    {make: create("", "create/"+w.mine, "")},
 		"orphan":  {make: create("", "create-orphan", reader)},
 		"batch":   {make: create("", "create", reader+`,"type":"batch"`)},
 		"user":    {make: func() string { return token(w.root("POST", "auth/"+w.mine+"/login/u", `{"password":"p"}`)) }},
-		"short":   {make: create("", "create", reader+`,"ttl":"2s"`)},
+		"short":   {make: create("", "create", reader+`,"ttl":"1s"`)},
 		"limited": {make: create("", "create", reader+`,"num_uses":40`), never: true},
 		"here":    {make: create("", "create/"+w.mine+"here", ""), never: true},
 		"away":    {make: create("", "create/"+w.mine+"away", ""), never: true},
@@ -122,7 +125,7 @@ func (w *world) born(name string) {
 	p := w.callers[name]
 	p.token, p.ends = p.make(), time.Time{}
 	if name == "short" {
-		p.ends = time.Now().Add(2 * time.Second)
+		p.ends = time.Now().Add(time.Second)
 	}
 }
 
@@ -160,6 +163,12 @@ func (w *world) change() {
 		who = "narrow"
 	case 23, 24:
 		who = "user"
+	case 25:
+		who = "short"
+	case 26, 27:
+		who = "reader"
+		defer w.visit("kin")
+		w.visit("kin")
 	}
 	w.visit(who) // so that there is something to become stale
 	defer w.visit(who)
@@ -204,6 +213,7 @@ func (w *world) change() {
 				w.t.Fatal("the mount never moves")
 			}
 		}
+		w.compare(who, "/v1/"+from+"/a")
 		w.mounts[1] = to
 		w.policy("reader", 3)
 	case 23, 24:
@@ -211,6 +221,7 @@ func (w *world) change() {
 		if entity.status == 200 {
 			w.root("POST", "identity/entity/name/"+w.entity(), fmt.Sprintf(`{"disabled":%t}`, w.roll(2) == 0))
 		}
+	case 25:
 	default:
 		w.revoke(who)
 	}

@@ -97,7 +97,7 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 			discard(resp)
 			r = next
 			continue
-		case !replayable || try >= u.retries || !u.worthRetry(r, resp, err):
+		case !replayable || try >= u.retries || !u.worthRetry(r, resp, err, try):
 			return resp, err
 		}
 		if started.IsZero() {
@@ -117,13 +117,24 @@ func (u *upstream) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
+// maxRepeats is how often Vault is asked again after it said that it failed: a sealed
+// one says so for long, and that is news.
+const maxRepeats = 2
+
 // worthRetry: nothing was sent, or sending it again does no harm.
-func (u *upstream) worthRetry(r *http.Request, resp *http.Response, err error) bool {
+func (u *upstream) worthRetry(r *http.Request, resp *http.Response, err error, try int) bool {
 	if r.Context().Err() != nil {
 		return false
 	}
 	if err == nil {
-		return u.retryStale && resp.StatusCode == http.StatusPreconditionFailed
+		switch resp.StatusCode {
+		case http.StatusPreconditionFailed:
+			return u.retryStale
+		case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			// The status of a health check is its answer.
+			return try < maxRepeats && idempotent(r.Method) && !strings.HasSuffix(r.URL.Path, "/sys/health")
+		}
+		return false
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 		return true
