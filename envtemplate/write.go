@@ -133,10 +133,10 @@ func stage(f RenderedFile) (temp string, err error) {
 		return "", err
 	}
 	exists := err == nil && now.Mode().IsRegular()
-	mode, like := f.Mode, ""
+	mode, like := octal(f.Mode), ""
 	if mode == 0 {
 		if mode = 0o644; exists {
-			mode, like = now.Mode().Perm(), f.Path
+			mode, like = now.Mode()&^fs.ModeType, f.Path
 		}
 	}
 	if exists && files.HasMode(f.Path, now, mode) && own.has(now) {
@@ -159,6 +159,17 @@ func stage(f RenderedFile) (temp string, err error) {
 		}
 	}
 	return own.writeTemp(dir, mode, like, f.Contents.Reveal())
+}
+
+// octal is a mode as it is written, with its special bits where Go has them.
+func octal(written fs.FileMode) fs.FileMode {
+	mode := written.Perm()
+	for bit, is := range map[fs.FileMode]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if written&bit != 0 {
+			mode |= is
+		}
+	}
+	return mode
 }
 
 // confined reports an error if dir, as far as it exists, lies outside root once

@@ -21,7 +21,8 @@ func SetMode(f *os.File, mode fs.FileMode) error { return f.Chmod(mode) }
 
 // HasMode reports whether the file at path, of which info tells, has that mode.
 func HasMode(_ string, info fs.FileInfo, mode fs.FileMode) bool {
-	return info.Mode().Perm() == mode && mode.Perm() == mode
+	const bits = fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky
+	return info.Mode()&bits == mode
 }
 
 // OpenPrivate is os.OpenFile for a file that only we may read and write.
