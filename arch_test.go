@@ -32,7 +32,7 @@ var rooms = map[string][]string{
 	"internal/fault":     {},
 	"internal/foreign":   {},
 	"internal/systemd":   {},
-	"internal/telemetry": {},
+	"internal/telemetry": {"internal/files"},
 	"internal/vaulttest": {},
 	"internal/events":    {"secret"},
 	"lease":              {"secret", "lease/sealed", "internal/clock", "internal/due", "internal/events", "internal/foreign"},

@@ -16,6 +16,7 @@ import (
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/internal/files"
 	"github.com/envexec/envexec/secret"
 	"github.com/envexec/envexec/supervise"
 )
@@ -214,7 +215,7 @@ func (r *rendering) write(g envtemplate.Generation) error {
 }
 
 func appendFile(path, text string) error {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	f, err := files.OpenPrivate(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY)
 	if err != nil {
 		return err
 	}
@@ -233,13 +234,13 @@ func replaceFile(path, text string) error {
 		_, err = f.WriteString(text)
 		return errors.Join(err, f.Close())
 	}
-	temp, err := os.CreateTemp(filepath.Dir(path), ".envexec-*") // 0600
+	temp, err := files.CreateTemp(filepath.Dir(path), ".envexec-*", 0o600, "")
 	if err != nil {
 		return err
 	}
 	_, err = temp.WriteString(text)
 	if err = errors.Join(err, temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), path)
+		err = files.Replace(temp.Name(), path)
 	}
 	if err != nil {
 		_ = os.Remove(temp.Name())

@@ -37,9 +37,6 @@ func newDrop(env environ.Environ, user *supervise.User) (*drop, error) {
 		if d.path, err = os.MkdirTemp(parent, dropPrefix); err == nil {
 			d.lock, err = lockDir(d.path)
 		}
-		if errors.Is(err, errors.ErrUnsupported) {
-			err = nil
-		}
 		if err == nil && user != nil {
 			// The program passes through to the files that are its own; nobody can list them.
 			err = os.Chmod(d.path, 0o711) //nolint:gosec // see above
@@ -88,6 +85,7 @@ func (d *drop) remove() {
 	_ = os.RemoveAll(d.path)
 	if d.lock != nil {
 		_ = d.lock.Close()
+		_ = os.Remove(d.path) // on Windows the lock was in it
 	}
 }
 

@@ -62,8 +62,8 @@ func checkSignal(to *string, text string) error {
 
 // checkOwnSignal is checkSignal for a signal that envexec itself is to catch.
 func checkOwnSignal(to *string, text string) error {
-	if err := checkSignal(to, text); err != nil || *to == "" {
-		return err
+	if err := checkSignal(to, text); err != nil || *to == "" || onWindows {
+		return err // on Windows checkSystem refuses every one, and says why
 	}
 	if sig, err := signals.Parse(*to); err != nil || !signals.CanForward(sig) {
 		return fmt.Errorf("%s cannot be caught", *to)

@@ -33,15 +33,13 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 		return nil, nil, errors.New("another process is listening there")
 	}
 	_ = os.Remove(l.Address)
-	socket, err := net.Listen("unix", l.Address)
+	listen := files.ListenPrivate
+	if l.Mode&0o007 != 0 {
+		listen = func(path string) (net.Listener, error) { return net.Listen("unix", path) }
+	}
+	socket, err := listen(l.Address)
 	if err != nil {
 		return nil, nil, err
-	}
-	if l.Mode&0o007 == 0 {
-		if err := files.Private(l.Address); err != nil {
-			_ = socket.Close()
-			return nil, nil, err
-		}
 	}
 	return socket, func() { _ = os.Remove(l.Address) }, nil
 }

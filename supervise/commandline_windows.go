@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"unicode/utf16"
 
 	"golang.org/x/sys/windows"
 )
@@ -45,8 +46,16 @@ func batchLine(path string, args []string) (application, line string, err error)
 		b.WriteString(" " + quoteForBatch(a))
 	}
 	b.WriteString(`"`)
+	// Of a longer one cmd.exe does nothing, or leaves the end out.
+	if n := len(utf16.Encode([]rune(b.String()))); n > batchLimit {
+		return "", "", fmt.Errorf("the command line of a batch file has %d characters, cmd.exe takes %d: "+
+			"start the program that the batch file starts", n, batchLimit)
+	}
 	return filepath.Join(system, "cmd.exe"), b.String(), nil
 }
+
+// batchLimit is how many characters cmd.exe takes in a line.
+const batchLimit = 8191
 
 const unsafeInWords = `" % ! ^ or control characters`
 

@@ -19,12 +19,17 @@ type consoleAPI struct {
 // attached: a process has at most one console.
 var attached sync.Mutex
 
-// interrupt sends Ctrl-Break to the group that process pid leads.
-func (c consoleAPI) interrupt(pid uint32) error {
+// interrupt sends Ctrl-Break to the group that process pid leads, or has led: of a
+// leader that is gone, others still know the console.
+func (c consoleAPI) interrupt(pid uint32, others ...uint32) error {
 	attached.Lock()
 	defer attached.Unlock()
 	if !c.present() {
-		if err := c.attach(pid); err != nil {
+		err := c.attach(pid)
+		for i := 0; err != nil && i < len(others); i++ {
+			err = c.attach(others[i])
+		}
+		if err != nil {
 			return err
 		}
 		defer c.detach()

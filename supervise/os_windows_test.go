@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -142,6 +143,30 @@ func FuzzArguments(f *testing.F) {
 	})
 }
 
+// The system's own reading of a command line yields what was given, for a great many
+// arguments of what is special in one.
+func TestArgumentsAtRandom(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	pieces := []string{`"`, `\`, `\\`, " ", "\t", "a", "%", "^", "&", "'", "ü", "😀", "\n", "", "-", "/"}
+	for range 20000 {
+		args := []string{"app"}
+		for range 1 + random.IntN(4) {
+			var b strings.Builder
+			for range random.IntN(9) {
+				b.WriteString(pieces[random.IntN(len(pieces))])
+			}
+			args = append(args, b.String())
+		}
+		_, line, err := commandLine(`C:\app.exe`, args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := windows.DecomposeCommandLine(line); err != nil || !slices.Equal(got, args) {
+			t.Fatalf("%q became %s and then %q, %v", args, line, got, err)
+		}
+	}
+}
+
 func utf8Valid(s string) bool { return strings.ToValidUTF8(s, "") == s }
 
 func TestEnvironmentArrivesAsGiven(t *testing.T) {
@@ -159,16 +184,18 @@ func TestEnvironmentArrivesAsGiven(t *testing.T) {
 	}
 }
 
-// Without SYSTEMROOT nothing runs.
-func TestSystemRootIsAlwaysThere(t *testing.T) {
+// Without SYSTEMROOT nothing runs, and CreateProcess wants the variables sorted.
+func TestEnvironmentIsAsCreateProcessWantsIt(t *testing.T) {
 	t.Setenv("SYSTEMROOT", `C:\Windows`)
 	for _, tc := range []struct{ env, want []string }{
 		{nil, []string{`SYSTEMROOT=C:\Windows`}},
-		{[]string{"A=1"}, []string{"A=1", `SYSTEMROOT=C:\Windows`}},
+		{[]string{"z=1", "A=1"}, []string{"A=1", `SYSTEMROOT=C:\Windows`, "z=1"}},
 		{[]string{`SystemRoot=D:\W`}, []string{`SystemRoot=D:\W`}},
+		{[]string{"PATH=p", `=C:=C:\dir`}, []string{`=C:=C:\dir`, "PATH=p", `SYSTEMROOT=C:\Windows`}},
 	} {
-		if got := withSystemRoot(tc.env); !slices.Equal(got, tc.want) {
-			t.Errorf("%q became %q", tc.env, got)
+		given := slices.Clone(tc.env)
+		if got := environment(tc.env); !slices.Equal(got, tc.want) || !slices.Equal(tc.env, given) {
+			t.Errorf("%q became %q", given, got)
 		}
 	}
 }
@@ -194,6 +221,13 @@ func TestBatchFiles(t *testing.T) {
 	}
 	if _, _, err := commandLine(`C:\100%\a.cmd`, []string{"a"}); err == nil {
 		t.Error("a batch file's path may hold %")
+	}
+	long := strings.Repeat("x", 8000)
+	if _, _, err := commandLine(`C:\a.cmd`, []string{"a", long}); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := commandLine(`C:\a.cmd`, []string{"a", long, long[:200]}); err == nil || !strings.Contains(err.Error(), "cmd.exe takes 8191") {
+		t.Errorf("a line that cmd.exe cuts: %v", err)
 	}
 	application, line, err := commandLine(`C:\my dir\a.cmd`, []string{"a", "plain", "two words", "a&b|c", `C:\x y\`, ""})
 	if err != nil || !strings.HasSuffix(strings.ToLower(application), `\system32\cmd.exe`) {
@@ -255,6 +289,18 @@ func TestCtrlBreak(t *testing.T) {
 		if err := tc.console.interrupt(42); !errors.Is(err, tc.err) || strings.Join(log, ", ") != tc.want {
 			t.Errorf("%s: %v, %q; want %q", tc.name, err, log, tc.want)
 		}
+	}
+	// Whom a program has left behind shares its console.
+	c := api(false, nil, nil)
+	c.attach = func(pid uint32) error {
+		log = append(log, fmt.Sprintf("attach %d", pid))
+		if pid != 44 {
+			return refuse
+		}
+		return nil
+	}
+	if err := c.interrupt(42, 43, 44, 45); err != nil || strings.Join(log, ", ") != "attach 42, attach 43, attach 44, event 1 to 42, detach" {
+		t.Errorf("%v, %q", err, log)
 	}
 	// It is the answer to every signal but KILL.
 	p := &windowsProcess{id: 42, console: api(true, nil, nil)}
@@ -347,6 +393,9 @@ func TestWhatAProgramLeavesIsEnded(t *testing.T) {
 	}
 	if n := alive(p.job); n != 1 {
 		t.Errorf("the job has %d processes, want the one left behind", n)
+	}
+	if left := p.left(); len(left) != 1 || !lives(left[0]) {
+		t.Errorf("left are %v", left)
 	}
 	p.clean(context.Background(), time.Second, true)
 	gone(t, file)

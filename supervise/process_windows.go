@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 )
@@ -53,7 +54,7 @@ func (h windowsHost) start(s spec) (process, error) {
 		flags |= windows.CREATE_NO_WINDOW // a console of its own, which Ctrl-Break needs
 	}
 	pid, handle, err := syscall.StartProcess(application, nil, &syscall.ProcAttr{
-		Dir: s.dir, Env: withSystemRoot(s.env), Files: files,
+		Dir: s.dir, Env: environment(s.env), Files: files,
 		Sys: &syscall.SysProcAttr{CmdLine: line, CreationFlags: flags},
 	})
 	if err != nil {
@@ -104,19 +105,22 @@ func open(h windows.Handle) bool {
 	return err == nil && kind != windows.FILE_TYPE_UNKNOWN
 }
 
-// withSystemRoot adds the one variable without which Windows programs do not work:
-// their libraries are found by it.
-func withSystemRoot(env []string) []string {
-	const name = "SYSTEMROOT"
-	root := os.Getenv(name)
-	has := slices.ContainsFunc(env, func(v string) bool {
-		n, _, _ := strings.Cut(v, "=")
-		return strings.EqualFold(n, name)
-	})
-	if has || root == "" {
-		return env
+// environment is env as CreateProcess wants it: sorted by name without regard to case,
+// and never without SYSTEMROOT, by which programs find the system's libraries.
+func environment(env []string) []string {
+	const root = "SYSTEMROOT"
+	env = slices.Clone(env)
+	if value := os.Getenv(root); value != "" && !slices.ContainsFunc(env, func(v string) bool { return upperName(v) == root }) {
+		env = append(env, root+"="+value)
 	}
-	return append(slices.Clip(env), name+"="+root)
+	slices.SortStableFunc(env, func(a, b string) int { return strings.Compare(upperName(a), upperName(b)) })
+	return env
+}
+
+// upperName is the name of a variable; it may begin with an equals sign (=C:).
+func upperName(pair string) string {
+	end := strings.IndexByte(pair[min(1, len(pair)):], '=') + 1
+	return strings.ToUpper(pair[:end])
 }
 
 type windowsProcess struct {
@@ -162,13 +166,31 @@ func (p *windowsProcess) kill(bool) error { return windows.TerminateJobObject(p.
 // clean gives what the program has left in its job the chance to end by itself.
 func (p *windowsProcess) clean(ctx context.Context, grace time.Duration, _ bool) {
 	const look = 50 * time.Millisecond
-	if grace > 0 && alive(p.job) > 0 && p.console.interrupt(uint32(p.id)) == nil {
+	if grace > 0 && alive(p.job) > 0 && p.console.interrupt(uint32(p.id), p.left()...) == nil {
 		ctx, cancel := context.WithTimeout(ctx, grace)
 		defer cancel()
 		for alive(p.job) > 0 && pause(ctx, look) { //nolint:revive // pause is the body
 		}
 	}
 	_ = p.kill(false)
+}
+
+// left lists processes of the job, some of them if they are many.
+func (p *windowsProcess) left() []uint32 {
+	var list struct {
+		assigned, listed uint32
+		ids              [64]uintptr
+	}
+	err := windows.QueryInformationJobObject(p.job, windows.JobObjectBasicProcessIdList,
+		uintptr(unsafe.Pointer(&list)), uint32(unsafe.Sizeof(list)), nil)
+	if err != nil && !errors.Is(err, windows.ERROR_MORE_DATA) {
+		return nil
+	}
+	var ids []uint32
+	for _, id := range list.ids[:min(int(list.listed), len(list.ids))] {
+		ids = append(ids, uint32(id))
+	}
+	return ids
 }
 
 // reap closes the job, which ends what is left in it.

@@ -39,17 +39,11 @@ func listen(dir string) (net.Listener, error) {
 // that has none, a port of the loopback, with address and password in a file that only
 // we and administrators may read.
 func bind(path string) (net.Listener, error) {
-	ln, err := net.Listen("unix", path)
+	ln, err := files.ListenPrivate(path)
 	if errors.Is(err, windows.WSAEAFNOSUPPORT) {
 		return listenLoopback(path)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := files.Private(path); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
+	return ln, err
 }
 
 // bound reports whether bind has made what is at path.

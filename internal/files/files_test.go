@@ -61,14 +61,4 @@ func TestPrivateFiles(t *testing.T) {
 	if err != nil || !HasMode(path, info, 0o600) {
 		t.Errorf("the file is not private: %v, %v", info.Mode(), err)
 	}
-	open := filepath.Join(t.TempDir(), "open")
-	if err := os.WriteFile(open, nil, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if err := Private(open); err != nil {
-		t.Fatal(err)
-	}
-	if info, err = os.Lstat(open); err != nil || !HasMode(open, info, 0o600) {
-		t.Errorf("made private it is not: %v, %v", info.Mode(), err)
-	}
 }

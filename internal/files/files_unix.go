@@ -28,8 +28,10 @@ func HasMode(_ string, info fs.FileInfo, mode fs.FileMode) bool {
 // OpenPrivate is os.OpenFile for a file that only we may read and write.
 func OpenPrivate(path string, flag int) (*os.File, error) { return os.OpenFile(path, flag, 0o600) }
 
-// Private lets only us use what is at path already: a socket, which cannot be made otherwise.
-func Private(path string) error { return os.Chmod(path, 0o600) }
+// OpenLog opens a file that lines are added to, mode 0640, and that may be renamed meanwhile.
+func OpenLog(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640) //nolint:gosec // a log is for its group to read
+}
 
 // Replace gives from the name to, in place of what has it: readers see the old or
 // the new, whole. See SyncDir.

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -44,11 +42,20 @@ func HasMode(path string, _ fs.FileInfo, mode fs.FileMode) bool {
 	if !private(mode) {
 		return true
 	}
-	now, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.DACL_SECURITY_INFORMATION)
+	now, err := windows.GetNamedSecurityInfo(path, windows.SE_FILE_OBJECT, windows.OWNER_SECURITY_INFORMATION|windows.DACL_SECURITY_INFORMATION)
 	if err != nil {
 		return false
 	}
-	list, _, err := now.DACL()
+	return closed(now)
+}
+
+// closed: what sd lets in is trusted, and so is its owner, who may change it.
+func closed(sd *windows.SECURITY_DESCRIPTOR) bool {
+	owner, _, err := sd.Owner()
+	if err != nil || owner == nil || !trusted(owner) {
+		return false
+	}
+	list, _, err := sd.DACL()
 	if err != nil || list == nil { // no list lets everybody in
 		return false
 	}
@@ -57,7 +64,13 @@ func HasMode(path string, _ fs.FileInfo, mode fs.FileMode) bool {
 		if err := windows.GetAce(list, i, &ace); err != nil {
 			return false
 		}
-		if ace.Header.AceType == windows.ACCESS_ALLOWED_ACE_TYPE && !trusted((*windows.SID)(unsafe.Pointer(&ace.SidStart))) {
+		switch ace.Header.AceType {
+		case windows.ACCESS_DENIED_ACE_TYPE:
+		case windows.ACCESS_ALLOWED_ACE_TYPE:
+			if !trusted((*windows.SID)(unsafe.Pointer(&ace.SidStart))) {
+				return false
+			}
+		default: // a conditional right, and others of which we do not know whose they are
 			return false
 		}
 	}
@@ -81,27 +94,10 @@ func OpenPrivate(path string, flag int) (*os.File, error) {
 	return create(path, flag, sd)
 }
 
-// Private lets only us and administrators use what is at path already: a socket,
-// which cannot be made otherwise.
-func Private(path string) error {
-	sd, err := privateDescriptor()
-	if err != nil {
-		return err
-	}
-	name, err := windows.UTF16PtrFromString(path)
-	if err != nil {
-		return err
-	}
-	const share = windows.FILE_SHARE_READ | windows.FILE_SHARE_WRITE | windows.FILE_SHARE_DELETE
-	// A socket is a reparse point, which nothing can be opened through.
-	const itself = windows.FILE_FLAG_OPEN_REPARSE_POINT | windows.FILE_FLAG_BACKUP_SEMANTICS
-	h, err := windows.CreateFile(name, windows.WRITE_DAC|windows.READ_CONTROL, share, nil, windows.OPEN_EXISTING, itself, 0)
-	if err != nil {
-		return &fs.PathError{Op: "open", Path: path, Err: err}
-	}
-	defer func() { _ = windows.CloseHandle(h) }()
-	const what = windows.DACL_SECURITY_INFORMATION | windows.PROTECTED_DACL_SECURITY_INFORMATION
-	return windows.SetKernelObjectSecurity(h, what, sd)
+// OpenLog opens a file that lines are added to, and that may be renamed meanwhile: os.OpenFile
+// would not let it. It has the rights that its directory gives.
+func OpenLog(path string) (*os.File, error) {
+	return create(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, nil)
 }
 
 // private: others get no right.
@@ -151,7 +147,7 @@ func create(path string, flag int, sd *windows.SECURITY_DESCRIPTOR) (*os.File, e
 func access(flag int) uint32 {
 	switch {
 	case flag&os.O_APPEND != 0:
-		return windows.FILE_APPEND_DATA | windows.FILE_WRITE_ATTRIBUTES | windows.SYNCHRONIZE
+		return windows.FILE_APPEND_DATA | windows.FILE_READ_ATTRIBUTES | windows.FILE_WRITE_ATTRIBUTES | windows.SYNCHRONIZE
 	case flag&os.O_RDWR != 0:
 		return windows.GENERIC_READ | windows.GENERIC_WRITE
 	case flag&os.O_WRONLY != 0:
@@ -172,47 +168,4 @@ func disposition(flag int) uint32 {
 		return windows.TRUNCATE_EXISTING
 	}
 	return windows.OPEN_EXISTING
-}
-
-// Replace gives from the name to, in place of what has it: readers see the old or
-// the new, whole. It is on disk when Replace returns. Windows refuses while a reader
-// holds the old file open, a virus scanner for one: then it is tried again for a while.
-func Replace(from, to string) error { return replace(from, to, moveFile, time.Sleep) }
-
-// SyncDir has nothing left to do.
-func SyncDir(string) error { return nil }
-
-func moveFile(from, to *uint16) error {
-	return windows.MoveFileEx(from, to, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH)
-}
-
-func replace(from, to string, move func(from, to *uint16) error, sleep func(time.Duration)) error {
-	old, err := windows.UTF16PtrFromString(from)
-	if err != nil {
-		return err
-	}
-	name, err := windows.UTF16PtrFromString(to)
-	if err != nil {
-		return err
-	}
-	const patience = 2 * time.Second
-	waited := time.Duration(0)
-	for pause := 5 * time.Millisecond; ; pause *= 2 {
-		err = move(old, name)
-		if err == nil || !held(err) || waited >= patience {
-			break
-		}
-		sleep(pause)
-		waited += pause
-	}
-	if err != nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
-	}
-	return nil
-}
-
-// held: someone has the file open.
-func held(err error) bool {
-	var n syscall.Errno
-	return errors.As(err, &n) && (n == windows.ERROR_ACCESS_DENIED || n == windows.ERROR_SHARING_VIOLATION || n == windows.ERROR_LOCK_VIOLATION)
 }

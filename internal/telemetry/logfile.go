@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/envexec/envexec/internal/files"
 )
 
 // Rotation says when a log file is put aside, as Vault's log_rotate_… keys do.
@@ -64,7 +66,7 @@ func isDir(path string) bool {
 }
 
 func (l *LogFile) open() error {
-	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o640) //nolint:gosec // a log is for its group to read
+	f, err := files.OpenLog(l.path)
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +84,7 @@ func TestAFullDiskAtTheStartIsNoReasonNotToStart(t *testing.T) {
 	create := d.create
 	d.create = func(path string) (handle, error) {
 		if full.Load() {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: syscall.ENOSPC}
+			return nil, &fs.PathError{Op: "open", Path: path, Err: noSpace}
 		}
 		return create(path)
 	}
@@ -98,7 +97,7 @@ func TestAFullDiskAtTheStartIsNoReasonNotToStart(t *testing.T) {
 	if !strings.Contains(log.String(), "cannot be written") {
 		t.Errorf("said %q", log.String())
 	}
-	if err := f.Save(map[string][]byte{"a": []byte("1")}, nil); !errors.Is(err, syscall.ENOSPC) {
+	if err := f.Save(map[string][]byte{"a": []byte("1")}, nil); !errors.Is(err, noSpace) {
 		t.Errorf("save: %v", err)
 	}
 	full.Store(false)
