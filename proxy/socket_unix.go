@@ -3,7 +3,6 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // HasUnixSockets reports whether this system has them.
@@ -56,25 +54,6 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 			_ = os.Remove(l.Address)
 		}
 	}, nil
-}
-
-// vacant reports why path may not be taken: a file that is no socket, or one that answers.
-func vacant(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSocket == 0 {
-		return errors.New("the path is taken by a file that is no socket")
-	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = conn.Close()
-		return errors.New("another process is listening there")
-	}
-	return nil // left behind
 }
 
 // dress gives the socket its mode, owner and group, each alone.

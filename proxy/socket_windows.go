@@ -28,9 +28,8 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 	if l.User != "" || l.Group != "" {
 		return nil, nil, errors.New("a socket's owner cannot be set on this system")
 	}
-	if conn, err := net.Dial("unix", l.Address); err == nil {
-		_ = conn.Close()
-		return nil, nil, errors.New("another process is listening there")
+	if err := vacant(l.Address); err != nil {
+		return nil, nil, err
 	}
 	_ = os.Remove(l.Address)
 	listen := files.ListenPrivate

@@ -76,6 +76,9 @@ func (u *upstream) send(r *http.Request) (*http.Response, error) {
 	if u.wire != nil && r.URL.Host == u.base.Host && r.URL.Scheme == u.base.Scheme && suits(r) {
 		return u.wire.RoundTrip(r)
 	}
+	if key := "X-Idempotency-Key"; r.Method == "LIST" && r.Header[key] == nil {
+		r.Header[key] = nil // is not sent: net/http repeats over a new connection what has it, as it does a GET
+	}
 	return u.transport.RoundTrip(r)
 }
 

@@ -41,6 +41,9 @@ func accept(t *testing.T, handle func(n int, conn net.Conn, r *bufio.Reader)) (a
 // TestADeadConnectionCostsNoRequest: Vault closed an idle connection; the next
 // request, whatever its method, goes over a new one, and once.
 func TestADeadConnectionCostsNoRequest(t *testing.T) {
+	if !linesKnown {
+		t.Skip("this system cannot tell")
+	}
 	for _, method := range []string{"GET", "POST"} {
 		closed := make(chan struct{}, 10)
 		var answered atomic.Int32
@@ -228,18 +231,20 @@ func (nothing) Close() error { return nil }
 // TestVaultOverUnixAndTLS: the same road over the other transports.
 func TestVaultOverUnixAndTLS(t *testing.T) {
 	say := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Method, r.RequestURI, r.Proto) })
-	path := filepath.Join(t.TempDir(), "vault.sock")
-	socket, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	local := &http.Server{Handler: say}
-	go local.Serve(socket)
-	t.Cleanup(func() { local.Close() })
-	r := start(t, "unix://"+path, nil)
-	for range 2 {
-		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != "GET/v1/a%2FbHTTP/1.1" {
-			t.Errorf("over a unix socket: %d %s", a.status, a.body)
+	if HasUnixSockets() {
+		path := filepath.Join(t.TempDir(), "vault.sock")
+		socket, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := &http.Server{Handler: say}
+		go local.Serve(socket)
+		t.Cleanup(func() { local.Close() })
+		r := start(t, "unix://"+path, nil)
+		for range 2 {
+			if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != "GET/v1/a%2FbHTTP/1.1" {
+				t.Errorf("over a unix socket: %d %s", a.status, a.body)
+			}
 		}
 	}
 
@@ -247,13 +252,17 @@ func TestVaultOverUnixAndTLS(t *testing.T) {
 	secure.EnableHTTP2 = true
 	secure.StartTLS()
 	t.Cleanup(secure.Close)
-	r = start(t, secure.URL, func(c *Config) {
+	r := start(t, secure.URL, func(c *Config) {
 		trust := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		settings := c.Client.CloneConfig()
 		settings.HttpClient.Transport.(*http.Transport).TLSClientConfig.RootCAs = trust
 	})
+	want := "GET/v1/a%2FbHTTP/1.1"
+	if !linesKnown {
+		want = "GET/v1/a%2FbHTTP/2.0" // of net/http
+	}
 	for range 3 {
-		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != "GET/v1/a%2FbHTTP/1.1" {
+		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != want {
 			t.Errorf("over TLS: %d %s", a.status, a.body)
 		}
 	}
