@@ -154,6 +154,9 @@ func (l *leaseLookout) send(ctx context.Context, verb, path string, body map[str
 	return s.Data, nil
 }
 
+// gitlabMost is the size of a dotenv report that GitLab takes by default.
+const gitlabMost = 5 << 10
+
 // rendering is where a Generation is printed, and how.
 type rendering struct {
 	format string
@@ -165,7 +168,7 @@ type rendering struct {
 }
 
 func newRendering(cfg *config.Config, env environ.Environ, stdout, stderr io.Writer) (*rendering, error) {
-	r := &rendering{format: cfg.Check.Format, values: cfg.Check.ShowValues || cfg.Check.Output != "", to: cfg.Check.Output, stdout: stdout, stderr: stderr}
+	r := &rendering{format: cfg.Check.Format, values: cfg.Check.ShowValues, to: cfg.Check.Output, stdout: stdout, stderr: stderr}
 	switch r.format {
 	case "":
 		r.format = "names"
@@ -179,7 +182,7 @@ func newRendering(cfg *config.Config, env environ.Environ, stdout, stderr io.Wri
 		r.masks = stdout
 		return r, nil
 	case "env", "dotenv", "gitlab":
-		if !r.values {
+		if !r.values && r.to == "" {
 			return nil, &config.UsageError{Message: fmt.Sprintf("format %s prints secrets", r.format), Hint: "add --show-values, or --output FILE to write them to a private file"}
 		}
 	}
@@ -199,6 +202,9 @@ func (r *rendering) write(g envtemplate.Generation) error {
 	}
 	if len(g.Files) > 0 && r.format != "names" && r.format != "json" {
 		fmt.Fprintf(r.stderr, "envexec: format %s has no place for files: %d left out\n", r.format, len(g.Files))
+	}
+	if r.format == "gitlab" && len(text) > gitlabMost {
+		fmt.Fprintf(r.stderr, "envexec: the report has %d bytes, and GitLab takes %d unless its administrator allows more\n", len(text), gitlabMost)
 	}
 	switch {
 	case r.to == "":

@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
@@ -98,18 +99,20 @@ func source(o envtemplate.Origin) string {
 	return o.Request.String()
 }
 
-// oneLine keeps a value from breaking the table, or the terminal.
+// oneLine keeps a value from breaking the table, or the terminal, and shows its ends.
 func oneLine(value string) string {
-	if strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if strings.TrimSpace(value) != value || strings.HasPrefix(value, `"`) || !utf8.ValidString(value) || strings.ContainsFunc(value, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return strconv.Quote(value)
 	}
 	return value
 }
 
 type jsonRendering struct {
-	Value    *string      `json:"value,omitempty"`
-	Contents *string      `json:"contents,omitempty"`
-	Sources  []jsonSource `json:"sources"`
+	Value          *string      `json:"value,omitempty"`
+	ValueBase64    []byte       `json:"value_base64,omitempty"` // in its place, where it is no UTF-8
+	Contents       *string      `json:"contents,omitempty"`
+	ContentsBase64 []byte       `json:"contents_base64,omitempty"`
+	Sources        []jsonSource `json:"sources"`
 }
 
 type jsonSource struct {
@@ -131,17 +134,24 @@ func (r *rendering) json(g envtemplate.Generation) (string, error) {
 		}
 		return list
 	}
-	shown := func(value string) *string {
-		if !r.values {
-			return nil
+	shown := func(value string) (text *string, raw []byte) {
+		switch {
+		case !r.values:
+			return nil, nil
+		case !utf8.ValidString(value): // JSON would change it
+			return nil, []byte(value)
 		}
-		return &value
+		return &value, nil
 	}
 	for name, value := range g.Vars.All() {
-		all.Variables[name] = jsonRendering{Value: shown(value), Sources: sources(name)}
+		one := jsonRendering{Sources: sources(name)}
+		one.Value, one.ValueBase64 = shown(value)
+		all.Variables[name] = one
 	}
 	for _, f := range g.Files {
-		all.Files[f.Path] = jsonRendering{Contents: shown(f.Contents.Reveal()), Sources: sources(f.Path)}
+		one := jsonRendering{Sources: sources(f.Path)}
+		one.Contents, one.ContentsBase64 = shown(f.Contents.Reveal())
+		all.Files[f.Path] = one
 	}
 	var b strings.Builder
 	out := json.NewEncoder(&b)
@@ -157,7 +167,8 @@ func shellLine(name, value string) (string, error) {
 }
 
 // dotenvLine quotes only where it must: single quotes, in which nothing is special and
-// lines may end, or double quotes for a value that has a single quote in it.
+// lines may end, or double quotes for a value that has a single quote in it. A shell that
+// sources it has the same values, but for carriage returns.
 func dotenvLine(name, value string) (string, error) {
 	plain := func(r rune) bool { return r < 0x80 && (r == '_' || strings.ContainsRune("./:@%+,-", r) || isAlnum(r)) }
 	switch {
@@ -165,7 +176,7 @@ func dotenvLine(name, value string) (string, error) {
 	case !strings.ContainsAny(value, "'\\\r"):
 		value = "'" + value + "'"
 	default:
-		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "$", `\$`, "`", "\\`").Replace(value) + `"`
+		value = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", `\r`, "$", `\$`, "`", "\\`").Replace(value) + `"`
 	}
 	return name + "=" + value + "\n", nil
 }
@@ -180,7 +191,7 @@ func gitlabLine(name, value string) (string, error) {
 	if strings.ContainsAny(value, "\n\r") {
 		return "", fmt.Errorf("variable %s has more than one line, which GitLab's dotenv report cannot hold", name)
 	}
-	if strings.TrimSpace(value) != value {
+	if strings.Trim(value, " \t\v\f\x00") != value {
 		return "", fmt.Errorf("variable %s begins or ends with a space, which GitLab's dotenv report would lose", name)
 	}
 	return name + "=" + value + "\n", nil
@@ -189,6 +200,12 @@ func gitlabLine(name, value string) (string, error) {
 // githubLine is for $GITHUB_ENV. The delimiter is drawn anew for each value and never
 // occurs in it, so no value can end itself and set another variable.
 func githubLine(name, value string) (string, error) {
+	if upper := strings.ToUpper(name); upper == "NODE_OPTIONS" || strings.HasPrefix(upper, "GITHUB_") || strings.HasPrefix(upper, "RUNNER_") {
+		return "", fmt.Errorf("variable %s cannot be set by a step: GitHub's runner keeps its own", name)
+	}
+	if strings.HasSuffix(value, "\r") {
+		return "", fmt.Errorf("variable %s ends with a carriage return, which GitHub's runner would take for a part of the line's end", name)
+	}
 	for {
 		delimiter := "envexec_" + rand.Text()
 		if !strings.Contains(value, delimiter) {

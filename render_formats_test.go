@@ -1,9 +1,11 @@
 package main
 
 import (
-	"bufio"
+	"encoding/json"
 	"fmt"
+	mathrand "math/rand/v2"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +16,7 @@ import (
 // awkward are values that try to be more than a value.
 var awkward = []string{
 	"", "plain", "with space", " lead", "tail ", "a'b", `a"b`, `a\b`, "a\nb", "a\r\nb\r\n", "\n", "$HOME", "`id`", "$(id)", "a#b", " # c", "é", "a=b", "%0A", "-----BEGIN\nx\n-----END\n",
-	"x\nEOF\nPATH=/evil", "x\nenvexec_\nPATH<<envexec_\n/evil\nenvexec_", "'\\''", "!x", "*", "~", "a\tb", "\u2028", "export A=1",
+	"x\nEOF\nPATH=/evil", "x\nenvexec_\nPATH<<envexec_\n/evil\nenvexec_", "'\\''", "!x", "*", "~", "a\tb", "\u2028", "export A=1", "\r", "a\r",
 }
 
 func rendered(t *testing.T, format, value string) (string, error) {
@@ -23,17 +25,52 @@ func rendered(t *testing.T, format, value string) (string, error) {
 	return r.text(envtemplate.Generation{Vars: environ.FromMap(map[string]string{"NAME": value})})
 }
 
-// A shell that evaluates it has the value and nothing else.
+// adversarial are awkward and many more, made of their characters.
+func adversarial() []string {
+	rng := mathrand.New(mathrand.NewPCG(1, 2)) //nolint:gosec // the same ones each time
+	pieces := []string{"'", `"`, `\`, "\n", "\r", "$", "`", "#", " ", "=", "{", "}", "(", ")", "%", "<<", "::", "!", "~", "*", "\t", "é", "\u2028", "a", "EOF", "\\n", "${HOME}", "\x01", "\xff"}
+	values := slices.Clone(awkward)
+	for range 600 {
+		var b strings.Builder
+		for range 1 + rng.IntN(9) {
+			b.WriteString(pieces[rng.IntN(len(pieces))])
+		}
+		values = append(values, b.String())
+	}
+	return values
+}
+
+// numbered gives each value a variable.
+func numbered(values []string) (names []string, vars environ.Environ) {
+	all := map[string]string{}
+	for i, value := range values {
+		names = append(names, fmt.Sprintf("V%03d", i))
+		all[names[i]] = value
+	}
+	return names, environ.FromMap(all)
+}
+
+// A shell that evaluates it has the values and nothing else; so has one that sources a dotenv file.
 func TestRenderShell(t *testing.T) {
-	for _, value := range awkward {
-		text, err := rendered(t, "env", value)
+	values := adversarial()
+	names, vars := numbered(values)
+	for _, format := range []string{"env", "dotenv"} {
+		text, err := (&rendering{format: format, values: true}).text(envtemplate.Generation{Vars: vars})
 		if err != nil {
 			t.Fatal(err)
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-c", text+"\nprintf %s \"$NAME\"")
+		cmd := exec.CommandContext(t.Context(), "sh")
+		cmd.Stdin = strings.NewReader(text + "\nprintf '%s\\0' \"$" + strings.Join(names, "\" \"$") + "\"\n")
 		cmd.Env = []string{"HOME=/home"}
-		if out, err := cmd.Output(); err != nil || string(out) != value {
-			t.Errorf("%q: %q %v", value, out, err)
+		out, err := cmd.Output()
+		got := strings.Split(string(out), "\x00")
+		if err != nil || len(got) != len(values)+1 {
+			t.Fatalf("%s: %d values, %v", format, len(got), err)
+		}
+		for i, value := range values {
+			if got[i] != value && !(format == "dotenv" && strings.Contains(value, "\r")) {
+				t.Errorf("%s: %q became %q", format, value, got[i])
+			}
 		}
 	}
 }
@@ -41,26 +78,69 @@ func TestRenderShell(t *testing.T) {
 // Our own reader of env files gives the values back.
 func TestRenderDotenv(t *testing.T) {
 	dir := t.TempDir()
-	vars, names := map[string]string{}, []string{}
-	for i, value := range awkward {
-		names = append(names, fmt.Sprintf("V%02d", i))
-		vars[names[i]] = value
-	}
-	text, err := (&rendering{format: "dotenv", values: true}).text(envtemplate.Generation{Vars: environ.FromMap(vars)})
+	values := adversarial()
+	names, vars := numbered(values)
+	text, err := (&rendering{format: "dotenv", values: true}).text(envtemplate.Generation{Vars: vars})
 	if err != nil {
 		t.Fatal(err)
 	}
 	place(t, dir, "out.env", text)
-	out, err := exec.CommandContext(t.Context(), "envexec", "--env-file", dir+"/out.env", "--", "env", "-0").Output()
+	out, err := exec.CommandContext(t.Context(), "envexec", "--references=false", "--env-file", dir+"/out.env", "--", "env", "-0").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := environ.From(strings.Split(string(out), "\x00"))
-	for _, name := range names {
-		if value, _ := got.Get(name); value != vars[name] {
-			t.Errorf("%q became %q", vars[name], value)
+	for i, name := range names {
+		if value, _ := got.Get(name); value != values[i] {
+			t.Errorf("%q became %q", values[i], value)
 		}
 	}
+}
+
+// A reader of JSON has every value, of whatever bytes.
+func TestRenderJSON(t *testing.T) {
+	values := adversarial()
+	names, vars := numbered(values)
+	text, err := (&rendering{format: "json", values: true}).text(envtemplate.Generation{Vars: vars})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Variables map[string]struct {
+			Value       string
+			ValueBase64 []byte `json:"value_base64"`
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range names {
+		if v := got.Variables[name]; v.Value+string(v.ValueBase64) != values[i] {
+			t.Errorf("%q became %q", values[i], v)
+		}
+	}
+}
+
+// GitLab's parser splits lines, cuts at the first = and strips both sides: it gives the
+// value back, or the report is refused.
+func FuzzRenderGitLab(f *testing.F) {
+	for _, value := range awkward {
+		f.Add(value)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		text, err := rendered(t, "gitlab", value)
+		if err != nil {
+			if value != "" && strings.Contains(err.Error(), value) && len(value) > 20 {
+				t.Errorf("the refusal shows the value: %v", err)
+			}
+			return
+		}
+		lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
+		name, got, _ := strings.Cut(lines[0], "=")
+		if got = strings.Trim(got, " \t\n\v\f\r\x00"); len(lines) != 1 || name != "NAME" || got != value {
+			t.Errorf("%q became %q", value, lines)
+		}
+	})
 }
 
 // The runner's reader gives the value back, and no other variable, whatever it holds.
@@ -73,13 +153,16 @@ func FuzzRenderGitHub(f *testing.F) {
 			return // no variable can hold it
 		}
 		text, err := rendered(t, "github", value)
+		if err != nil && strings.HasSuffix(value, "\r") {
+			return
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := readGitHubEnv(t, text)
-		want := strings.ReplaceAll(value, "\r\n", "\n") // the runner's lines end either way
-		if len(got) != 1 || strings.ReplaceAll(got["NAME"], "\r\n", "\n") != want {
-			t.Errorf("%q became %q", value, got)
+		for _, windows := range []bool{false, true} {
+			if got := readGitHubEnv(t, text, windows); len(got) != 1 || got["NAME"] != value {
+				t.Errorf("%q became %q", value, got)
+			}
 		}
 		masks := githubMasks(environ.FromMap(map[string]string{"NAME": value}))
 		for line := range strings.Lines(masks) {
@@ -91,27 +174,38 @@ func FuzzRenderGitHub(f *testing.F) {
 }
 
 // readGitHubEnv reads as the runner does: NAME=VALUE, or NAME<<DELIMITER up to that line.
-func readGitHubEnv(t *testing.T, text string) map[string]string {
+// A line ends with LF, on Windows with CRLF too; those inside a value stay as they are.
+func readGitHubEnv(t *testing.T, text string, windows bool) map[string]string {
 	t.Helper()
 	vars := map[string]string{}
-	lines := bufio.NewReader(strings.NewReader(text))
-	next := func() (string, bool) {
-		line, err := lines.ReadString('\n')
-		return strings.TrimSuffix(line, "\n"), err == nil
+	next := func() (line, end string, ok bool) {
+		line, rest, found := strings.Cut(text, "\n")
+		if ok = text != ""; found {
+			end = "\n"
+		}
+		text = rest
+		if bare, cr := strings.CutSuffix(line, "\r"); cr && windows {
+			line, end = bare, "\r\n"
+		}
+		return line, end, ok
 	}
-	for line, ok := next(); ok; line, ok = next() {
+	for line, _, ok := next(); ok; line, _, ok = next() {
 		name, delimiter, heredoc := strings.Cut(line, "<<")
 		if !heredoc {
 			t.Fatalf("a line that is no heredoc: %q", line)
 		}
-		var value []string
-		for line, ok = next(); ok && line != delimiter; line, ok = next() {
-			value = append(value, line)
+		value, before := "", ""
+		for {
+			line, end, ok := next()
+			if !ok {
+				t.Fatalf("delimiter %q never comes", delimiter)
+			}
+			if line == delimiter {
+				break
+			}
+			value, before = value+before+line, end
 		}
-		if !ok {
-			t.Fatalf("delimiter %q never comes", delimiter)
-		}
-		vars[name] = strings.Join(value, "\n")
+		vars[name] = value
 	}
 	return vars
 }
@@ -125,5 +219,10 @@ func TestRenderRefuses(t *testing.T) {
 	r := rendering{format: "github", values: true}
 	if _, err := r.text(envtemplate.Generation{Vars: environ.FromMap(map[string]string{"A<<B": "x"})}); err == nil {
 		t.Error("a name that is a heredoc itself is written")
+	}
+	for _, name := range []string{"NODE_OPTIONS", "GITHUB_PATH", "runner_temp"} {
+		if _, err := r.text(envtemplate.Generation{Vars: environ.FromMap(map[string]string{name: "x"})}); err == nil {
+			t.Errorf("%s is written, which the runner refuses", name)
+		}
 	}
 }

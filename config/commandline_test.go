@@ -147,6 +147,8 @@ func TestEnvFile(t *testing.T) {
 		{"A=\"x\\ny\\\"$\" # c\nB='\\n\"'\n", "A=x\ny\"$|B=\\n\""},
 		{"A=\"one\ntwo\"\nB=1", "A=one\ntwo|B=1"},
 		{"\xef\xbb\xbfA=1\r\nA=2\r\n", "A=2"},
+		{"A='one \n two  \n'\nB=\" x \"  \nC='=' # c", "A=one \n two  \n|B= x |C=="},
+		{"export A = 'x=\"'\n", "A=x=\""},
 		{"A=", "A="},
 		{"A=a#b\n", "A=a#b"},
 	} {
@@ -155,7 +157,7 @@ func TestEnvFile(t *testing.T) {
 			t.Errorf("%q: %q, %v", tc.text, got, err)
 		}
 	}
-	for text, want := range map[string]string{"A": "x:1:1: not NAME=VALUE", "B=1\nA='x\n": "x:2:1: A: quote is never closed", "A='canary'x": "x:1:1: A: text after the closing quote"} {
+	for text, want := range map[string]string{"A": "x:1:1: not NAME=VALUE", "B=1\nA='x\n": "x:2:1: A: quote is never closed", "A='1\n2\n3'\nB=\"x\ny\"\nC": "x:6:1: not NAME=VALUE", "A='canary'x": "x:1:1: A: text after the closing quote"} {
 		if _, _, err := readEnvFile("x", []byte(text)); err == nil || err.Error() != want {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -175,26 +175,22 @@ func readEnvFile(file string, src []byte) (environ.Environ, map[string]string, e
 			return environ.Environ{}, nil, Problem{Pos: pos, Message: "not NAME=VALUE"}
 		}
 		value = strings.TrimSpace(value)
+		whole := text
 		text, line = rest, line+1
 		if value != "" && (value[0] == '"' || value[0] == '\'') {
-			quote := value[0]
-			body := value[1:]
-			for {
-				v, tail, closed := unquote(body, quote)
-				if closed {
-					if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
-						return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: text after the closing quote", name)}
-					}
-					value = v
-					break
-				}
-				if text == "" {
-					return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: quote is never closed", name)}
-				}
-				var more string
-				more, text, _ = strings.Cut(text, "\n")
-				body, line = body+"\n"+more, line+1
+			_, body, _ := strings.Cut(raw, "=")
+			_, body, _ = strings.Cut(body, value[:1])
+			behind := whole[len(raw)-len(body):] // with the spaces at the lines' ends
+			v, tail, closed := unquote(behind, value[0])
+			if !closed {
+				return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: quote is never closed", name)}
 			}
+			line += strings.Count(behind[:len(behind)-len(tail)], "\n")
+			tail, text, _ = strings.Cut(tail, "\n")
+			if tail = strings.TrimSpace(tail); tail != "" && tail[0] != '#' {
+				return environ.Environ{}, nil, Problem{Pos: pos, Message: fmt.Sprintf("%s: text after the closing quote", name)}
+			}
+			value = v
 		} else if i := strings.Index(value, " #"); i >= 0 {
 			value = strings.TrimSpace(value[:i])
 		}
