@@ -163,6 +163,9 @@ func (w *world) change() {
 		who = "narrow"
 	case 23, 24:
 		who = "user"
+	case 22:
+		who = "root"
+		w.root("PUT", one+"/a", `{"v":"moves"}`)
 	case 25:
 		who = "short"
 	case 26, 27:
