@@ -101,7 +101,7 @@ func TestRenewalsAreMadeInTheLeasesNamespace(t *testing.T) {
 	in(t, nil, func(r *rig) {
 		r.v.login("root")
 		r.session("root", "GET", "db/creds/other") // the token is known by now
-		var renewed []string // guarded by the model's lock
+		var renewed []string                       // guarded by the model's lock
 		r.v.hold = func(req *http.Request) {
 			if strings.HasSuffix(req.URL.Path, "sys/leases/renew") {
 				r.v.now(func() { renewed = append(renewed, req.Header.Get("X-Vault-Namespace")) })
