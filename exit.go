@@ -69,7 +69,7 @@ func statusOf(err error) (status int, hint string) {
 	case errors.Is(err, errUnreachable) && errors.As(err, &not) && !not.Gateway():
 		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
 	case errors.Is(err, errUnreachable):
-		return statusUnreachable, "check VAULT_ADDR and that the server is up and unsealed"
+		return statusUnreachable, "check VAULT_ADDR, http or https, and that the server is up and unsealed"
 	case errors.As(err, &start):
 		return start.Code, ""
 	}

@@ -210,7 +210,7 @@ func (v *vaultSide) guide(program environ.Environ) environ.Environ {
 	}
 	for i, l := range v.cfg.Listeners {
 		if l.Child {
-			program = program.Set("VAULT_ADDR", v.addresses[i])
+			program = program.Strip("VAULT_AGENT_ADDR").Set("VAULT_ADDR", v.addresses[i]) // which would go before it
 			break
 		}
 	}

@@ -51,6 +51,8 @@ func (m leakChecked) Run() int {
 //	app fetch PATH          read PATH with VAULT_ADDR and VAULT_TOKEN as any Vault client does
 //	app await PATH WORD D   read it until a hit has the word; a read begun after D without it fails
 //	app flaky SOCKET N      a server that fails the first N requests for each path
+//	app http-proxy FILE LOG an HTTP proxy, its URL in FILE
+//	app srv-server ADDRESS PORT FILE   a name server that leads to localhost:PORT; FILE appears when it is up
 //	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
@@ -69,6 +71,10 @@ func app() {
 		get(args[1])
 	case "follow":
 		follow(args[1], args[2:])
+	case "http-proxy":
+		httpProxy(args[1], args[2])
+	case "srv-server":
+		srvServer(args[1], args[2], args[3])
 	}
 }
 
@@ -363,7 +369,7 @@ type vaultKey struct{}
 
 // cmdVault drives a real Vault. The first must be start.
 //
-//	vault start [durable|events]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
+//	vault start [durable|events|tls]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
 //	vault put PATH k=v…             KV 2 below secret/, KV 1 below kv1/, else a plain write
 //	vault long PATH KEY N           a value of N bytes
 //	vault nul PATH KEY              a value with a NUL byte
@@ -393,11 +399,15 @@ func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 			opts = append(opts, vaulttest.Durable())
 		case len(args) > 1 && args[1] == "events":
 			opts = append(opts, vaulttest.WithEvents(t))
+		case len(args) > 1 && args[1] == "tls":
+			opts = append(opts, vaulttest.TLS())
 		}
 		v.Server = vaulttest.Start(t, opts...)
 		ts.Setenv("VAULT_ADDR", v.Addr)
 		ts.Setenv("SERVER_ADDR", v.Addr)
 		ts.Setenv("ROOT_TOKEN", v.RootToken)
+		ts.Setenv("SERVER_CACERT", v.CACert)
+		ts.Setenv("SERVER_PORT", v.Addr[strings.LastIndex(v.Addr, ":")+1:])
 		return
 	}
 	if v.Server == nil {

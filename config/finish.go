@@ -47,6 +47,7 @@ func finish(d *decoder, c, fromFiles *Config, opts []option, line commandLine) {
 }
 
 func finishVault(d *decoder, c *Config) {
+	cliVariables(d, c)
 	v := &c.Vault
 	c.AddressFrom = d.origins[&v.Address]
 	v.Namespace = namespace(v.Namespace)

@@ -118,6 +118,9 @@ A file is HCL or JSON, as for ` + "`vault agent`" + ` and ` + "`vault proxy`" + 
 
 **Precedence**, key by key: flag, then environment variable, then file, then default. ` + "`envexec check --explain`" + ` shows each value and where it comes from.
 
+**The vault CLI's variables** mean here what they mean there: each is named below beside its flag; besides, ` + "`VAULT_HEADERS`" + ` is a JSON object of headers, and ` + "`VAULT_AGENT_ADDR`" + ` goes before ` + "`VAULT_ADDR`" + `,
+but not with a configuration file or a listener: Vault Agent passes it over too.
+
 **Without a file.** ` + "`--set KEY=VALUE`" + ` sets any key on this page by its dotted name, over what the files say; what it does not name stays. A stanza works too, also one that may be repeated.
 ` + "`ENVEXEC_SET`" + ` holds one of them a line. A flag that is made for the key goes before ` + "`--set`" + `.
 
