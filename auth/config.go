@@ -73,8 +73,9 @@ type Config struct {
 	ExitOnErr Exit
 	// Reauth logs in again as soon as the method's credentials change (enable_reauth_on_new_credentials).
 	Reauth bool
-	// WrapTTL asks for a response-wrapped login: sinks get the wrap information as JSON, and the
-	// session neither renews nor replaces what it cannot see.
+	// WrapTTL asks for a response-wrapped login: the sink gets the wrap information as JSON. The
+	// session does not renew what it cannot see, and logs in again only when nobody has unwrapped
+	// the token shortly before the wrapping ends.
 	WrapTTL time.Duration
 	// Revoke lets Retire and Close revoke tokens this session logged in for. Leave it false when a
 	// token is handed out or must outlive the process.

@@ -26,6 +26,8 @@ type fakeVault struct {
 	renew func(token string) (status int, ttl int)
 	look  func(token string) (status int, answer string) // lookup-self
 	calls []string                                       // "renew-self TOKEN"
+
+	wrapping func(op, token string) (status int, answer string) // sys/wrapping/OP
 }
 
 func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -33,6 +35,10 @@ func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
 	defer f.mu.Unlock()
 	token := r.Header.Get("X-Vault-Token")
 	op := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
+	var sent struct{ Token string }
+	if r.Body != nil && json.NewDecoder(r.Body).Decode(&sent) == nil && sent.Token != "" {
+		token = sent.Token
+	}
 	f.calls = append(f.calls, op+" "+token)
 	status, body := http.StatusNoContent, ""
 	if op == "renew-self" {
@@ -41,9 +47,12 @@ func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
 		b, _ := json.Marshal(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": ttl, "renewable": true}})
 		body = string(b)
 	}
-	if op == "lookup-self" {
+	switch {
+	case strings.Contains(r.URL.Path, "/wrapping/"):
+		status, body = f.wrapping(op, token)
+	case op == "lookup-self":
 		status, body = f.look(token)
-	} else if status >= 400 {
+	case status >= 400:
 		body = `{"errors":["permission denied"]}`
 	}
 	return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Header: http.Header{}, Request: r}, nil

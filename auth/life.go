@@ -25,6 +25,9 @@ type life struct {
 	busy      bool          // a renewal or revocation is in flight
 	dead      bool          // unknown to Vault, as far as we know
 	warned    bool          // its end was announced
+
+	wrapping  secret.Text   // of a wrapped login; the times are the wrapping's
+	reclaimAt time.Duration // when a newer one is there
 }
 
 // newLife plans t, said at now. random spreads the instances of a fleet.

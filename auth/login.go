@@ -84,9 +84,8 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	t.Epoch = l.epoch
 	o := newLife(t, now, l.cfg.random())
 	if wrapped { // whoever unwraps it owns it
-		o = &life{token: t}
-		o.token.Own = false
 		t.Own = false
+		o = newWrapped(t, s.WrapInfo, now, l.cfg.random())
 	}
 	l.mu.Lock()
 	l.lives, l.print = append(l.lives, o), print

@@ -176,10 +176,16 @@ func (l *loop) act() {
 		if o.renewAt > 0 && now >= o.renewAt && !o.busy && !o.dead {
 			l.renew(o)
 		}
+		if o != l.current() && o.reclaimAt > 0 && now >= o.reclaimAt && !o.dead {
+			l.reclaim(o)
+		}
 	}
 	if cur := l.current(); cur != nil && l.want == "" && cur.replaceAt > 0 && now >= cur.replaceAt {
-		l.want = "token ends"
-		l.next = 0
+		if !cur.wrapping.Empty() {
+			l.whetherRead(cur)
+		} else {
+			l.want, l.next = "token ends", 0
+		}
 	}
 	if l.want != "" && !l.busy && now >= l.next {
 		l.login()
@@ -216,7 +222,9 @@ func (l *loop) sleep() time.Duration {
 		if !o.busy {
 			see(o.renewAt)
 		}
-		if o == l.current() && l.want == "" {
+		if o != l.current() {
+			see(o.reclaimAt)
+		} else if l.want == "" {
 			see(o.replaceAt)
 		}
 	}

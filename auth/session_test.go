@@ -327,23 +327,6 @@ func TestReauthOnNewCredentials(t *testing.T) {
 	}
 }
 
-func TestWrappedLoginIsLeftAlone(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sink := &fakeSink{}
-		m := &fakeMethod{login: func(int) (*api.Secret, error) {
-			return &api.Secret{WrapInfo: &api.SecretWrapInfo{Token: "w", TTL: 60}}, nil
-		}}
-		vault := &fakeVault{}
-		s, stop := start(t, vault, m, func(c *Config) { c.Sinks, c.WrapTTL = []Sink{sink}, time.Minute })
-		time.Sleep(time.Hour)
-		_ = stop()
-		_ = s.Close(t.Context())
-		if m.count() != 1 || len(vault.calls) != 0 || sink.tokens() == "" {
-			t.Errorf("%d logins, requests %v", m.count(), vault.calls)
-		}
-	})
-}
-
 func TestJitterBounds(t *testing.T) {
 	for failures := 1; failures < 20; failures++ {
 		for _, r := range []float64{0, 0.5, 0.999} {
