@@ -94,6 +94,29 @@ func TestInvalidLogsInOnce(t *testing.T) {
 	})
 }
 
+// TestTheSameTokenAgain: a given token that is looked up again is no news, and stays under watch.
+func TestTheSameTokenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &fakeSink{}
+		m := &fakeMethod{login: func(int) (*api.Secret, error) {
+			return &api.Secret{Data: map[string]any{"id": "given", "ttl": 0}}, nil
+		}}
+		s, stop := start(t, &fakeVault{}, m, func(c *Config) { c.Sinks = []Sink{sink} })
+		for range 3 {
+			time.Sleep(time.Minute)
+			tok, _ := s.Token()
+			s.Invalid(tok)
+		}
+		time.Sleep(time.Minute)
+		if tok, _ := s.Token(); m.count() != 4 || tok.Epoch != 1 || sink.tokens() != "given" {
+			t.Errorf("%d lookups, epoch %d, written %q; want 4, 1 and once", m.count(), tok.Epoch, sink.tokens())
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestInvalidTokensInARowAreSlowedDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *Session

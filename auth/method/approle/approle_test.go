@@ -2,9 +2,14 @@ package approle
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/api"
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/auth/authtest"
@@ -41,5 +46,37 @@ func subject(t *testing.T, keep bool) authtest.Subject {
 		Rotate:  func() { want.Set("secret-id-2"); authtest.WriteFile(t, id, "secret-id-2") },
 		Spoil:   func() { want.Set("another") },
 		Secrets: []string{"secret-id-1", "secret-id-2", "role-id-1"},
+	}
+}
+
+// TestUnwrapsInTheNamespaceOfTheLogin: the lookup and the unwrapping go where the login goes.
+func TestUnwrapsInTheNamespaceOfTheLogin(t *testing.T) {
+	var seen []string
+	v := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, strings.TrimPrefix(r.URL.Path, "/v1/")+" in "+r.Header.Get("X-Vault-Namespace"))
+		_, _ = io.WriteString(w, map[string]string{
+			"/v1/sys/wrapping/lookup": `{"data":{"creation_path":"auth/approle/role/app/secret-id"}}`,
+			"/v1/sys/wrapping/unwrap": `{"data":{"secret_id":"s"}}`, "/v1/auth/approle/login": `{"auth":{"client_token":"t"}}`,
+		}[r.URL.Path])
+	}))
+	t.Cleanup(v.Close)
+	path := filepath.Join(t.TempDir(), "wrapped")
+	authtest.WriteFile(t, path, "hvs.wrapping-token-of-a-secret-id")
+	m, err := New(Config{RoleID: "r", SecretIDFile: path, WrappingPath: "auth/approle/role/app/secret-id"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := api.DefaultConfig()
+	c.Address, c.HttpClient = v.URL, v.Client()
+	client, err := api.NewClient(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.SetNamespace("team/a")
+	if _, err := m.Login(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if want := "sys/wrapping/lookup in team/a, sys/wrapping/unwrap in team/a, auth/approle/login in team/a"; strings.Join(seen, ", ") != want {
+		t.Errorf("%v, want %s", seen, want)
 	}
 }

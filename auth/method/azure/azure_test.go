@@ -4,6 +4,7 @@ import (
 	"crypto/sha1" //nolint:gosec // x5t is defined so
 	"crypto/x509/pkix"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/hashicorp/vault/api"
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/auth/authtest"
@@ -91,6 +93,19 @@ func TestEnvironment(t *testing.T) {
 			w.WriteHeader(http.StatusUnauthorized)
 		}
 	})
+	var sent map[string]any
+	vault := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sent = nil
+		_ = json.NewDecoder(r.Body).Decode(&sent)
+		_, _ = io.WriteString(w, `{"auth":{"client_token":"t"}}`)
+	}))
+	t.Cleanup(vault.Close)
+	c := api.DefaultConfig()
+	c.Address, c.HttpClient = vault.URL, vault.Client()
+	client, err := api.NewClient(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for want, more := range map[string]map[string]string{
 		"secret":      {"AZURE_CLIENT_SECRET": "client-secret"},
 		"certificate": {"AZURE_CLIENT_CERTIFICATE_PATH": bundle},
@@ -104,6 +119,9 @@ func TestEnvironment(t *testing.T) {
 		}
 		if got, err := m.environmentToken(t.Context()); got != want || err != nil {
 			t.Errorf("%s: token %q, %v", want, got, err)
+		}
+		if _, err := m.Login(t.Context(), client); err != nil || sent["jwt"] != want || sent["vm_name"] != nil && sent["vm_name"] != "" {
+			t.Errorf("%s: logged in with %v, %v", want, sent, err)
 		}
 	}
 }
