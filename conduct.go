@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/envexec/envexec/config"
@@ -20,6 +19,7 @@ type conductor struct {
 	base            environ.Environ // what the program inherits
 	rendered, login uint64          // the renderer's last generation, and its login
 	last            delivery        // ID 0: none yet
+	blind           bool            // generations are worth nothing yet: see vaultSide.known
 }
 
 // delivery is one generation on its way to the program or to the files, with numbers of
@@ -34,39 +34,53 @@ type delivery struct {
 // a secret named there is one, empty.
 func (j *job) conduct(ctx context.Context, s *services, deliver func(context.Context, delivery) error) error {
 	c := &conductor{job: j, services: s, deliver: deliver, base: j.vault.guide(surroundings(j.cfg))}
-	if err := j.vault.known(ctx); err != nil {
-		return nil //nolint:nilerr // ctx has ended
-	}
-	if j.vault.generations() == nil {
-		if err := c.send(ctx, envtemplate.Generation{}); err != nil {
+	c.blind = j.vault != nil
+	if !c.blind {
+		if err := c.see(ctx); err != nil {
 			return err
 		}
 	}
 	for {
+		var delivered, fallenBack <-chan struct{}
+		var gens <-chan envtemplate.Generation
+		if c.blind {
+			delivered, fallenBack = j.vault.delivered, j.vault.fallenBack()
+		} else {
+			gens = j.vault.generations()
+		}
+		var err error
 		select {
-		case g := <-j.vault.generations():
-			if err := c.take(ctx, g); err != nil {
-				return err
-			}
+		case <-delivered:
+			err = c.see(ctx)
+		case <-fallenBack:
+			err = c.see(ctx)
+		case g := <-gens:
+			err = c.take(ctx, g)
 		case answer := <-j.reloads:
-			if c.last.ID == 0 {
-				answer <- errors.New("envexec is still starting")
-				continue
-			}
 			answer <- c.reload(ctx)
 		case passed := <-j.barriers:
 			select {
-			case g := <-j.vault.generations():
-				if err := c.take(ctx, g); err != nil {
-					return err
-				}
+			case g := <-gens:
+				err = c.take(ctx, g)
 			default:
 			}
 			close(passed)
 		case <-ctx.Done():
 			return nil
 		}
+		if err != nil {
+			return err
+		}
 	}
+}
+
+// see begins to look for generations; where none is to come there is an empty one.
+func (c *conductor) see(ctx context.Context) error {
+	c.blind = false
+	if c.vault.generations() != nil {
+		return nil
+	}
+	return c.send(ctx, envtemplate.Generation{})
 }
 
 // take hands on what the renderer made, unless it changes nothing.
@@ -95,7 +109,13 @@ func (c *conductor) send(ctx context.Context, g envtemplate.Generation) error {
 	d.ID = c.last.ID + 1
 	c.vault.remember(d.Generation)
 	c.last = d
-	if err := c.deliver(ctx, d); err != nil || d.ID > 1 {
+	return c.handOn(ctx, d)
+}
+
+func (c *conductor) handOn(ctx context.Context, d delivery) error {
+	err := c.deliver(ctx, d)
+	c.begun.Store(true)
+	if err != nil || d.ID > 1 {
 		return err
 	}
 	c.vault.schedule(c.cfg.Start.Once)
@@ -112,7 +132,7 @@ func (c *conductor) switched(ctx context.Context, g envtemplate.Generation, base
 	g.Changed = slices.Compact(changed)
 	c.base, c.rendered, c.login = base, g.ID, g.Epoch
 	d := delivery{Generation: g, base: base, restart: restart}
-	if d.ID = c.last.ID; len(g.Changed) > 0 || restart || c.unwritten {
+	if d.ID = c.last.ID; d.ID == 0 || len(g.Changed) > 0 || restart || c.unwritten {
 		d.ID++
 	}
 	c.vault.remember(d.Generation)
@@ -121,7 +141,7 @@ func (c *conductor) switched(ctx context.Context, g envtemplate.Generation, base
 	if !isNew {
 		return nil
 	}
-	return c.deliver(ctx, d)
+	return c.handOn(ctx, d)
 }
 
 // sinceStart are parts of a configuration that only a new start can change; what the new

@@ -257,7 +257,7 @@ func (j *job) reload(ctx context.Context) error {
 		return j.askReload(ctx)
 	}
 	inUse, err := j.program.Reload(ctx, j.askReload)
-	if err != nil {
+	if err != nil || !j.begun.Load() { // while Vault is waited for there is nothing to put in use
 		return err
 	}
 	select {

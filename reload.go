@@ -5,18 +5,26 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/envexec/envexec/config"
-	"github.com/envexec/envexec/envtemplate"
-	"github.com/envexec/envexec/proxy"
-	"github.com/envexec/envexec/supervise"
+	"github.com/envexec/envexec/internal/fault"
 )
 
-// reloadPatience is how long a reload waits for Vault before the old configuration stays.
-const reloadPatience = 45 * time.Second
+// reloadPatience is how long a reload waits for Vault before the old configuration stays, if
+// --start-timeout is not shorter; readPatience how long for the files.
+const (
+	reloadPatience = 45 * time.Second
+	readPatience   = 10 * time.Second
+)
+
+func waitLimit(c *config.Config) time.Duration {
+	if t := c.Start.Timeout; t > 0 {
+		return min(t, reloadPatience)
+	}
+	return reloadPatience
+}
 
 // askReload has the conductor read the configuration anew and returns when that worked or
 // failed. Several at a time are carried out one after the other.
@@ -35,39 +43,15 @@ func (j *job) askReload(ctx context.Context) error {
 	}
 }
 
-// change is a new configuration on its way into force. Nothing of what runs is touched
-// before all of it is known to work.
-type change struct {
-	cfg     *config.Config
-	wanted  wanted
-	program *supervise.Supervisor // settings for the running one; nil without a program
-	rules   changeRules
-
-	vault     *vaultSide // the present one, or its successor
-	successor bool       // vault is new: another server, login or sink
-	reading   *reading   // new; nil = the present one stays
-	listeners *proxy.Proxy
-	relisten  bool // listeners is new, also if there are none
-	first     envtemplate.Generation
-	restart   bool
-	failed    chan error // what is new and failed before it was in force
-	inForce   chan struct{}
-}
-
 // reload reads the configuration anew. If it is bad, the old one stays and the error says
 // why; else only what differs is touched.
 func (c *conductor) reload(ctx context.Context) (err error) {
-	next, err := c.cfg.Again()
-	if err == nil {
-		err = absolute(next)
-	}
+	next, err := c.readAgain()
 	if err != nil {
 		return fmt.Errorf("the old configuration stays: %w", err)
 	}
+	ch := &change{cfg: next, vault: c.vault, limit: waitLimit(next), failed: make(chan error, 4), inForce: make(chan struct{})}
 	later := sinceStart(c.cfg, next)
-	ctx, cancel := context.WithTimeoutCause(ctx, reloadPatience, errors.New("vault did not answer in time"))
-	defer cancel()
-	ch := &change{cfg: next, vault: c.vault, failed: make(chan error, 4), inForce: make(chan struct{})}
 	if err = c.prepare(ctx, ch); err == nil {
 		err = c.check(ch)
 	}
@@ -80,12 +64,44 @@ func (c *conductor) reload(ctx context.Context) (err error) {
 		c.log.Warn("configuration", "problem", w.Error())
 	}
 	c.log.Info("configuration read anew", "changed", strings.Join(touched, " "), "at_the_next_start", strings.Join(later, " "))
+	base := ch.vault.guide(surroundings(next))
+	if ch.waits {
+		c.base = base
+		return nil
+	}
+	c.blind = false
 	before := c.last.ID
-	err = c.switched(context.WithoutCancel(ctx), ch.first, ch.vault.guide(surroundings(next)), ch.restart)
+	err = c.switched(context.WithoutCancel(ctx), ch.first, base, ch.restart)
 	if c.last.ID == before {
 		c.depart(func(departure) bool { return true }) // nothing hangs on the old side any more
 	}
 	return err
+}
+
+// readAgain reads the same files as at the start. One that is a pipe by now, or on a server
+// that is away, costs no more than its time.
+func (c *conductor) readAgain() (*config.Config, error) {
+	type read struct {
+		cfg *config.Config
+		err error
+	}
+	done, now := make(chan read, 1), c.cfg
+	go func() {
+		var r read
+		r.err = fault.Try(func() (err error) {
+			if r.cfg, err = now.Again(); err == nil {
+				err = absolute(r.cfg)
+			}
+			return err
+		})
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		return r.cfg, r.err
+	case <-time.After(readPatience):
+		return nil, fmt.Errorf("%s cannot be read within %s", strings.Join(now.Files, ", "), readPatience)
+	}
 }
 
 // prepare makes all that is new, up to the first generation.
@@ -103,7 +119,13 @@ func (c *conductor) prepare(ctx context.Context, ch *change) (err error) {
 	if err := c.prepareVault(ch); err != nil {
 		return err
 	}
-	return ch.await(ctx, c)
+	ctx, cancel := context.WithTimeout(ctx, ch.limit)
+	defer cancel()
+	err = ch.await(ctx, c)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = ch.vault.unreachable(ch.limit)
+	}
+	return err
 }
 
 func (c *conductor) prepareProgram(ch *change) error {
@@ -167,77 +189,6 @@ func sameLogin(a, b config.Login) bool {
 	return config.Same(a, b)
 }
 
-// fail is for what is new: before it is in force its failure is the reload's, then ours.
-func (ch *change) fail(s *services) context.CancelCauseFunc {
-	return func(err error) {
-		select {
-		case <-ch.inForce:
-			s.fail(err)
-		default:
-			select {
-			case ch.failed <- err:
-			default:
-			}
-		}
-	}
-}
-
-// await waits for the first generation of what is new.
-func (ch *change) await(ctx context.Context, c *conductor) error {
-	var gens <-chan envtemplate.Generation
-	switch {
-	case ch.reading != nil:
-		gens = ch.reading.renderer.Generations()
-	case ch.successor && ch.vault != nil:
-		known := make(chan struct{})
-		go func() { _ = ch.vault.known(ctx); close(known) }()
-		select {
-		case <-known:
-		case err := <-ch.failed:
-			return err
-		}
-		gens = ch.vault.generations()
-	case !ch.wanted.any():
-		return nil // no secret any more: an empty generation
-	default:
-		ch.first = c.last.Generation
-		ch.first.ID = c.rendered
-		return nil
-	}
-	if gens == nil {
-		return context.Cause(ctx)
-	}
-	select {
-	case ch.first = <-gens:
-		return nil
-	case err := <-ch.failed:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// check tries what the program would get.
-func (c *conductor) check(ch *change) error {
-	draft := &job{cfg: ch.cfg, vault: ch.vault, references: ch.wanted.references}
-	_, err := draft.merge(ch.vault.guide(surroundings(ch.cfg)), ch.first)
-	return err
-}
-
-// discard ends what was made in vain.
-func (ch *change) discard(present *vaultSide) {
-	ch.reading.end()
-	if ch.listeners != nil {
-		ch.listeners.Close()
-	}
-	if ch.successor && ch.vault != nil && ch.vault != present {
-		if present != nil && ch.vault.drop == present.drop {
-			ch.vault.drop = nil
-		}
-		ch.vault.close()
-	}
-}
-
 // commit puts the new configuration in force and returns what it touched.
 func (c *conductor) commit(ctx context.Context, ch *change) (touched []string) {
 	close(ch.inForce)
@@ -279,47 +230,4 @@ func (c *conductor) commit(ctx context.Context, ch *change) (touched []string) {
 func sameTreatment(a, b *config.Config) bool {
 	return config.Same(a.Change, b.Change) && config.Same(a.Restart, b.Restart) && config.Same(a.Stop, b.Stop) && config.Same(a.Ready, b.Ready) &&
 		config.Same(a.Program, b.Program)
-}
-
-// leave gives up a vault side once the program no longer depends on it.
-func (c *conductor) leave(old *vaultSide) {
-	c.mu.Lock()
-	c.leaving = append(c.leaving, departure{old, c.last.ID + 1})
-	c.mu.Unlock()
-}
-
-// departure is a vault side that ends once generation is safely up.
-type departure struct {
-	vault      *vaultSide
-	generation uint64
-}
-
-// settle says that a generation's program is safely up.
-func (j *job) settle(id uint64) {
-	j.side().settle(id)
-	j.depart(func(d departure) bool { return id >= d.generation })
-}
-
-// depart ends the vault sides that nobody needs any more.
-func (j *job) depart(over func(departure) bool) {
-	j.mu.Lock()
-	var done []departure
-	j.leaving = slices.DeleteFunc(j.leaving, func(d departure) bool {
-		if over(d) {
-			done = append(done, d)
-			return true
-		}
-		return false
-	})
-	j.mu.Unlock()
-	for _, d := range done {
-		d.vault.close()
-	}
-}
-
-// side is the present vault side.
-func (j *job) side() *vaultSide {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.vault
 }

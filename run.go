@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -130,11 +131,12 @@ type job struct {
 	log  *slog.Logger
 	sigs *supervise.Signals
 
-	mu      sync.Mutex            // guards cfg, vault and leaving for readers beside the conductor
-	vault   *vaultSide            // nil: nothing wanted from Vault, no login, no network
-	leaving []departure           // vault sides that a reload replaced
-	program *supervise.Supervisor // nil: an agent without a program
-	state   state
+	mu        sync.Mutex            // guards cfg, vault and leaving for readers beside the conductor
+	vault     *vaultSide            // nil: nothing wanted from Vault, no login, no network
+	leaving   []departure           // vault sides that a reload replaced
+	departing sync.WaitGroup        // those that are ending
+	program   *supervise.Supervisor // nil: an agent without a program
+	state     state
 
 	stdout, stderr *os.File // the program's; nil = ours
 
@@ -150,6 +152,7 @@ type job struct {
 	reloads    chan chan error    // asked for; the answer goes into the inner one
 	barriers   chan chan struct{} // asked for; the inner one is closed when what is rendered has been handed over
 	unwritten  bool               // the conductor's: the last files are not in place
+	begun      atomic.Bool        // the first generation was handed on
 }
 
 func newJob(cfg *config.Config, env environ.Environ, logging *logging, sigs *supervise.Signals) (*job, error) {
@@ -236,6 +239,7 @@ func (j *job) serveAside(s *services) {
 // revoke ends the tokens envexec logged in for, after everybody has stopped using them.
 func (j *job) revoke(ctx context.Context) {
 	j.depart(func(departure) bool { return true })
+	j.departing.Wait()
 	j.vault.revoke(ctx)
 }
 
@@ -367,6 +371,6 @@ func (j *job) giveUpAfter(s *services) (started func()) {
 	if limit <= 0 || j.vault == nil {
 		return func() {}
 	}
-	timer := time.AfterFunc(limit, func() { s.fail(j.vault.unreachable(limit)) })
+	timer := time.AfterFunc(limit, func() { s.fail(j.side().unreachable(limit)) })
 	return func() { timer.Stop() }
 }

@@ -81,6 +81,7 @@ func (v *vaultSide) clientFor(env environ.Environ, features ...string) (*api.Cli
 	if noIdle {
 		transport.MaxIdleConnsPerHost = -1
 	}
+	v.own = append(v.own, client)
 	return client, nil
 }
 

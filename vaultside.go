@@ -31,6 +31,7 @@ type vaultSide struct {
 	log     *slog.Logger
 	client  *api.Client
 	front   *api.Client   // the listeners'
+	own     []*api.Client // made by clientFor
 	session *auth.Session // nil: listeners only, for clients with tokens of their own
 	store   *lease.Store  // nil without a session
 	reading *reading      // nil: no secret is named; once started the conductor's, guarded by mu for others
@@ -284,6 +285,9 @@ func (v *vaultSide) close() {
 	}
 	v.drop.remove()
 	v.revoke(context.Background())
+	for _, c := range append(v.own, v.client) {
+		c.CloneConfig().HttpClient.CloseIdleConnections() // else they stay open for IdleConnTimeout
+	}
 }
 
 // revoke ends the tokens envexec logged in for, after everybody has stopped using them.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"time"
 
 	"github.com/envexec/envexec/lease/shared"
 	"github.com/envexec/envexec/secret"
@@ -106,8 +107,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 	return nil
 }
 
+// linger is how long connections that were open when another proxy took the sockets over
+// may go on: from its Shutdown on net/http drops a request it has just read.
+const linger = time.Second
+
 // drain closes the listeners, waits for what runs, then closes what is left.
 func (p *Proxy) drain(ctx context.Context, doors []*door) {
+	if p.handedOver() {
+		for _, d := range doors {
+			_ = d.socket.Close()
+		}
+		<-time.After(linger)
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)
 	defer cancel()
 	var all sync.WaitGroup

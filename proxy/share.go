@@ -48,6 +48,13 @@ func (p *Proxy) Leave(addresses ...string) {
 	}
 }
 
+// handedOver reports whether another proxy has one of the sockets.
+func (p *Proxy) handedOver() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(p.bound, func(b *bound) bool { return b.left.Load() })
+}
+
 // Close gives up what Bind opened, when Run will not be called.
 func (p *Proxy) Close() {
 	p.mu.Lock()

@@ -149,7 +149,11 @@ func Call(ctx context.Context, to Target, verb string) (json.RawMessage, error) 
 		Error  string          `json:"error"`
 		Result json.RawMessage `json:"result"`
 	}
-	if err := json.NewDecoder(conn).Decode(&in); err != nil {
+	err = json.NewDecoder(conn).Decode(&in)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, fmt.Errorf("the running envexec has not finished within %s: envexec status and its log tell how it ends", reloadPatience+patience)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read the answer of the running envexec (another user's?): %w", err)
 	}
 	if in.Error != "" {
