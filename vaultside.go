@@ -380,4 +380,5 @@ func handOver(old *proxy.Proxy, serving *services, next *config.Config) {
 		old.Leave(l.Address)
 	}
 	serving.cancel()
+	old.GiveUp()
 }

@@ -114,9 +114,6 @@ const linger = time.Second
 // drain closes the listeners, waits for what runs, then closes what is left.
 func (p *Proxy) drain(ctx context.Context, doors []*door) {
 	if p.handedOver() {
-		for _, d := range doors {
-			_ = d.socket.Close()
-		}
 		<-time.After(linger)
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Drain)

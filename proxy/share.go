@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 )
 
@@ -48,6 +49,17 @@ func (p *Proxy) Leave(addresses ...string) {
 	}
 }
 
+// GiveUp closes the sockets at once, so that their addresses are free, after the context of
+// Run has ended. Open connections may go on for a little.
+func (p *Proxy) GiveUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.bound {
+		_ = b.socket.Close()
+		b.end()
+	}
+}
+
 // handedOver reports whether another proxy has one of the sockets.
 func (p *Proxy) handedOver() bool {
 	p.mu.Lock()
@@ -74,13 +86,16 @@ type bound struct {
 	socket           net.Listener
 	remove           func()
 	left             atomic.Bool
+	ended            sync.Once
 }
 
 // end takes the file away unless another proxy has the socket.
 func (b *bound) end() {
-	if !b.left.Load() {
-		b.remove()
-	}
+	b.ended.Do(func() {
+		if !b.left.Load() {
+			b.remove()
+		}
+	})
 }
 
 // again is a second descriptor of a listening socket.
