@@ -75,6 +75,7 @@ func TestEventsMakeSecretsFreshAtOnce(t *testing.T) {
 	for _, event := range []string{
 		`{"data":{"event":{"metadata":{"path":"secret/data/other","modified":"true"}}}}`,
 		`{"data":{"event":{"metadata":{"path":"secret/data/app","modified":"false"}}}}`,
+		`{"data":{"namespace":"ns1/","event":{"metadata":{"path":"secret/data/app","modified":"true"}}}}`,
 	} {
 		s.events <- event
 	}
@@ -88,6 +89,25 @@ func TestEventsMakeSecretsFreshAtOnce(t *testing.T) {
 		}
 		if time.Since(began) > 10*time.Second {
 			t.Fatal("the event changed nothing")
+		}
+	}
+	inNamespace := func() (string, bool) {
+		a := r.ask(t, "GET", "/v1/secret/data/app", "", "X-Vault-Token", "caller", "X-Vault-Namespace", "ns1/")
+		return a.body, a.header.Get("X-Cache") == "HIT"
+	}
+	for hit := false; !hit; {
+		_, hit = inNamespace()
+	}
+	s.mu.Lock()
+	s.value = "three"
+	s.mu.Unlock()
+	s.events <- `{"data":{"namespace":"ns1/","event":{"metadata":{"path":"secret/data/app","modified":"true"}}}}`
+	for began := time.Now(); ; {
+		if body, _ := inNamespace(); strings.Contains(body, "three") {
+			break
+		}
+		if time.Since(began) > 10*time.Second {
+			t.Fatal("the event of the namespace changed nothing")
 		}
 	}
 	close(s.events)

@@ -48,6 +48,9 @@ func TestOurTokenIsNotTold(t *testing.T) {
 			t.Errorf("the rest of the answer is lost: %s", a.body)
 		}
 	}
+	if a := r.ask(t, "POST", "/v1/auth/token/lookup", `{"token":`, "X-Vault-Token", "mine"); a.status != 200 {
+		t.Errorf("a body that is no JSON: %d", a.status)
+	}
 	if a := r.ask(t, "GET", "/v1/auth/token/lookup-self", "", "X-Vault-Wrap-TTL", "5m"); a.status != 403 {
 		t.Errorf("a wrapped look-up: %d", a.status)
 	}
