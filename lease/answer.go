@@ -85,6 +85,8 @@ func withoutText(err error) error {
 		return fmt.Errorf("invalid JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
 		return fmt.Errorf("wrong JSON type at byte %d", kind.Offset)
+	case strings.HasPrefix(err.Error(), "json:"):
+		return errors.New("invalid JSON")
 	}
 	return err
 }

@@ -70,6 +70,9 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 		return nil, s.refusal(tok, req, resp, err, true)
 	}
 	a, err = readAnswer(resp.Header, resp.Body)
+	if err == nil && a.data == nil && a.leaseID == "" && method != http.MethodPut {
+		err = errEmpty
+	}
 	switch {
 	case err == nil:
 		return a, nil
