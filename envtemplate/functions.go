@@ -1,6 +1,7 @@
 package envtemplate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"iter"
@@ -18,6 +19,7 @@ import (
 
 // execution is one run of a template: the functions it calls and what they did.
 type execution struct {
+	ctx  context.Context // ends loops; nil where nothing runs
 	work *templateWork
 	get  getter
 
@@ -50,7 +52,7 @@ func (e *execution) funcs() template.FuncMap {
 		"file":         e.file,
 		"writeToFile":  e.writeToFile,
 		"env":          e.env,
-		"loop":         count,
+		"loop":         e.count,
 		"mustEnv":      e.mustEnv,
 		"envOrDefault": e.envOrDefault,
 	}
@@ -184,8 +186,8 @@ func (e *execution) envOrDefault(name, def string) (string, error) {
 }
 
 // count is loop: it counts from 0 or start up to end, without it. The engine's own leaves a
-// goroutine behind when the template breaks out of it.
-func count(bounds ...any) (iter.Seq[int64], error) {
+// goroutine behind when the template breaks out of it. It ends with envexec, however long it is.
+func (e *execution) count(bounds ...any) (iter.Seq[int64], error) {
 	if len(bounds) == 0 || len(bounds) > 2 {
 		return nil, fmt.Errorf("loop: wants 1 or 2 numbers, not %d", len(bounds))
 	}
@@ -199,7 +201,7 @@ func count(bounds ...any) (iter.Seq[int64], error) {
 		ends[i+2-len(bounds)] = n
 	}
 	return func(yield func(int64) bool) {
-		for i := ends[0]; i < ends[1] && yield(i); i++ {
+		for i := ends[0]; i < ends[1] && e.ctx.Err() == nil && yield(i); i++ {
 		}
 	}, nil
 }

@@ -84,7 +84,7 @@ func (w *templateWork) check() error {
 // compile lets the engine parse the text, which finds unknown functions.
 func (w *templateWork) compile() error {
 	stop := w.src.left + stopFunc + w.src.right
-	e := &execution{work: w}
+	e := &execution{ctx: context.Background(), work: w}
 	_, err := e.engine(stop + w.src.text)
 	if err != nil && !strings.Contains(err.Error(), errStop.Error()) {
 		return errors.New(strings.TrimPrefix(strings.TrimPrefix(err.Error(), "parse: "), "template: :"))
@@ -100,8 +100,8 @@ func (w *templateWork) requests() []secret.Request {
 	return reqs
 }
 
-func (w *templateWork) run(_ context.Context, get getter) (output, error) {
-	e := &execution{work: w, get: get}
+func (w *templateWork) run(ctx context.Context, get getter) (output, error) {
+	e := &execution{ctx: ctx, work: w, get: get}
 	var text string
 	var done bool
 	if w.src.plain != nil {

@@ -143,7 +143,7 @@ func templated(ref Reference, get getter) (string, bool, error) {
 	if err != nil {
 		return "", false, err
 	}
-	e := &execution{work: ref.text, get: get, used: []*secret.Secret{s}, values: clone(s.Values())}
+	e := &execution{ctx: context.Background(), work: ref.text, get: get, used: []*secret.Secret{s}, values: clone(s.Values())}
 	text, err := e.engine(ref.text.src.text)
 	if err != nil {
 		return "", false, e.explain(err)
