@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashicorp/vault/api"
 
+	"github.com/envexec/envexec/auth"
 	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
@@ -76,6 +77,11 @@ func runInit(ctx context.Context, cfg *config.Config, env environ.Environ, stdin
 	}
 	if err := errors.Join(s.problems...); err != nil {
 		return 0, misconfigured{err}
+	}
+	for _, d := range s.found {
+		if d.why != "" {
+			fmt.Fprintf(stderr, "envexec: left out: %s %s\n", oneLine(d.path), d.why)
+		}
 	}
 	text := starter(cfg, s.found)
 	if to == "" {
@@ -143,6 +149,7 @@ type discovery struct {
 	kv   int
 	keys []string
 	null map[string]bool
+	why  string // a wildcard found it, but it cannot be read
 }
 
 // scout finds secrets.
@@ -169,8 +176,13 @@ func (s *scout) find(p string) {
 		rest = "*"
 	}
 	before := len(s.found)
-	s.walk(at, "", strings.Split(rest, "/"))
-	if len(s.found) == before && len(s.problems) == 0 {
+	s.walk(at, "", strings.Split(rest, "/"), false)
+	readable := func(d discovery) bool { return d.why == "" }
+	switch {
+	case len(s.problems) > 0 || slices.ContainsFunc(s.found[before:], readable):
+	case len(s.found) > before:
+		s.fail(p, fmt.Errorf("nothing of it can be read: %s %s", s.found[before].path, s.found[before].why))
+	default:
 		s.fail(p, errors.New("no secret is there"))
 	}
 }
@@ -185,7 +197,7 @@ func (s *scout) mount(p string) (mounted, bool) {
 	fixed, _, _ := strings.Cut(p, "*")
 	answer, err := method.Send(s.ctx, s.client, http.MethodGet, "sys/internal/ui/mounts/"+strings.TrimSuffix(fixed, "/"), nil)
 	if err != nil || answer == nil {
-		s.fail(p, fmt.Errorf("its secrets engine cannot be found: %w", orSilent(err)))
+		s.fail(p, fmt.Errorf("its secrets engine cannot be found: %s", describe(err)))
 		return mounted{}, false
 	}
 	at := mounted{kv: 1}
@@ -201,29 +213,33 @@ func (s *scout) mount(p string) (mounted, bool) {
 	return at, true
 }
 
-func orSilent(err error) error {
+func describe(err error) string {
 	if err == nil {
-		return errors.New("no answer")
+		return "no answer"
 	}
-	return err
+	return auth.Describe(err)
 }
 
 // walk follows the segments of a pattern below a directory of the mount. A last * takes
-// everything below as well.
-func (s *scout) walk(at mounted, dir string, pattern []string) {
+// everything below as well; wild: dir was found by one.
+func (s *scout) walk(at mounted, dir string, pattern []string, wild bool) {
 	if len(s.found) >= initMost {
 		return
 	}
 	segment, last := pattern[0], len(pattern) == 1
 	if !strings.ContainsAny(segment, "*?[") {
 		if last {
-			s.read(at, dir+segment)
+			s.read(at, dir+segment, wild)
 			return
 		}
-		s.walk(at, dir+segment+"/", pattern[1:])
+		s.walk(at, dir+segment+"/", pattern[1:], wild)
 		return
 	}
 	names, err := s.list(at, dir)
+	if err != nil && wild {
+		s.found = append(s.found, discovery{path: at.path + dir + "*", why: err.Error()})
+		return
+	}
 	if err != nil {
 		s.fail(at.path+dir, err)
 		return
@@ -235,11 +251,11 @@ func (s *scout) walk(at mounted, dir string, pattern []string) {
 		}
 		switch {
 		case last && !below:
-			s.read(at, dir+name)
+			s.read(at, dir+name, true)
 		case last && segment == "*":
-			s.walk(at, dir+name, pattern)
+			s.walk(at, dir+name, pattern, true)
 		case !last && below:
-			s.walk(at, dir+name, pattern[1:])
+			s.walk(at, dir+name, pattern[1:], true)
 		}
 	}
 }
@@ -250,8 +266,11 @@ func (s *scout) list(at mounted, dir string) ([]string, error) {
 		where = at.path + "metadata/" + dir
 	}
 	answer, err := s.client.Logical().ListWithContext(s.ctx, where) // the slash at the end stays: policies have it
-	if err != nil || answer == nil {
-		return nil, fmt.Errorf("cannot be listed: %w", orSilent(err))
+	if err != nil {
+		return nil, fmt.Errorf("cannot be listed: %s", auth.Describe(err))
+	}
+	if answer == nil { // 404: it is empty
+		return nil, nil
 	}
 	list, _ := answer.Data["keys"].([]any)
 	var names []string
@@ -262,7 +281,9 @@ func (s *scout) list(at mounted, dir string) ([]string, error) {
 	return names, nil
 }
 
-func (s *scout) read(at mounted, name string) {
+// read finds the keys of a secret; by a wildcard it may be one that was deleted, or is
+// not for us to read, which is told and no reason to stop.
+func (s *scout) read(at mounted, name string, wild bool) {
 	if len(s.found) >= initMost {
 		s.problems = append(s.problems, fmt.Errorf("more than %d secrets: name fewer", initMost))
 		return
@@ -271,22 +292,28 @@ func (s *scout) read(at mounted, name string) {
 	if at.kv == 2 {
 		where = at.path + "data/" + name
 	}
+	d := discovery{path: at.path + name, kv: at.kv, null: map[string]bool{}}
+	if slices.ContainsFunc(s.found, func(o discovery) bool { return o.path == d.path }) {
+		return
+	}
 	answer, err := method.Send(s.ctx, s.client, http.MethodGet, where, nil)
 	if err != nil || answer == nil {
-		s.fail(at.path+name, fmt.Errorf("cannot be read: %w", orSilent(err)))
+		d.why = "cannot be read: " + describe(err)
+		if !wild {
+			s.fail(d.path, errors.New(d.why))
+			return
+		}
+		s.found = append(s.found, d)
 		return
 	}
 	data := answer.Data
 	if at.kv == 2 {
 		data, _ = data["data"].(map[string]any)
 	}
-	d := discovery{path: at.path + name, kv: at.kv, null: map[string]bool{}}
 	for key, value := range data {
 		d.keys = append(d.keys, key)
 		d.null[key] = value == nil
 	}
 	slices.Sort(d.keys)
-	if !slices.ContainsFunc(s.found, func(o discovery) bool { return o.path == d.path }) {
-		s.found = append(s.found, d)
-	}
+	s.found = append(s.found, d)
 }

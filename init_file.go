@@ -28,7 +28,10 @@ func starter(cfg *config.Config, found []discovery) string {
 	names := naming{}
 	for _, d := range found {
 		fmt.Fprintf(&b, "\n# %s\n", oneLine(d.path))
-		if len(d.keys) == 0 {
+		switch {
+		case d.why != "":
+			fmt.Fprintf(&b, "# left out: %s\n", oneLine(d.why))
+		case len(d.keys) == 0:
 			b.WriteString("# has no keys\n")
 		}
 		for _, key := range d.keys {

@@ -372,7 +372,9 @@ type vaultKey struct{}
 //	vault start [durable|events|tls]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
 //	vault put PATH k=v…             KV 2 below secret/, KV 1 below kv1/, else a plain write
 //	vault long PATH KEY N           a value of N bytes
+//	vault many PATH N               keys k0, k1, … with values v0, v1, …
 //	vault nul PATH KEY              a value with a NUL byte
+//	vault delete PATH
 //	vault approle NAME FILE [k=v…]  a role with the policy in FILE: role-id and secret-id files, ROLE_ID and SECRET_ID variables
 //	vault wrap NAME FILE            a response-wrapped secret id of that role in FILE
 //	vault mount PATH TYPE
@@ -423,6 +425,15 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 	case "long":
 		n, _ := strconv.Atoi(args[2])
 		v.put(t, args[0], map[string]any{args[1]: strings.Repeat("x", n)})
+	case "many":
+		n, _ := strconv.Atoi(args[1])
+		data := map[string]any{}
+		for i := range n {
+			data[fmt.Sprintf("k%d", i)] = fmt.Sprintf("v%d", i)
+		}
+		v.put(t, args[0], data)
+	case "delete":
+		v.Delete(t, args[0])
 	case "nul":
 		v.put(t, args[0], map[string]any{args[1]: "a\x00b"})
 	case "approle":
