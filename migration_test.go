@@ -26,7 +26,7 @@ func TestDocsMigration(t *testing.T) {
 	examples := blocks(readFile(t, "docs/migration.md"), "sh")
 	place(t, dir, "app.tpl", `{{ with secret "secret/db" }}{{ .Data.data.password }}{{ end }}`)
 	place(t, dir, "reload", "#!/bin/sh\nexit 0\n")
-	if len(examples) != 5 {
+	if len(examples) != 6 {
 		t.Fatalf("%d examples", len(examples))
 	}
 	for i, script := range examples {
@@ -86,13 +86,22 @@ func TestDocsMigrationTables(t *testing.T) {
 		}},
 		"`-dry`":        {"", "render --show-values --from secret/db", func(c *config.Config) bool { return c.Word == config.Render && c.Check.ShowValues }},
 		"`-parse-only`": {"", "check --offline", func(c *config.Config) bool { return c.Word == config.Check && c.Check.Offline }},
-		"`-vault-addr URL`, `-vault-namespace NS`": {"VAULT_ADDR=http://v:1 VAULT_NAMESPACE=n", "--address http://v:1 --namespace n", func(c *config.Config) bool { return c.Vault.Address == "http://v:1" && c.Vault.Namespace == "n/" }},
-		"`-vault-agent-token-file FILE`":           {"", "--token-file /t", func(c *config.Config) bool { return c.Login.TokenFile == "/t" }},
-		"`-vault-renew-token`":                     {"", "", func(*config.Config) bool { return true }},
-		"`VAULT_K8S_AUTH_ROLE_NAME`":               {"", "--auth kubernetes --role r", kubernetes},
-		"`VAULT_K8S_SERVICE_ACCOUNT_TOKEN_PATH`":   {"", "--auth kubernetes --role r --auth-config token_path=/t", func(c *config.Config) bool { return c.Login.Settings["token_path"] == "/t" }},
-		"`VAULT_K8S_SERVICE_MOUNT_PATH`":           {"", "--auth kubernetes --role r --auth-path k", func(c *config.Config) bool { return c.Login.MountPath == "auth/k" }},
-		"`VAULT_UNWRAP_TOKEN`":                     {"", "", func(*config.Config) bool { return true }},
+		"`-vault-addr URL`, `-vault-namespace NS`":                      {"VAULT_ADDR=http://v:1 VAULT_NAMESPACE=n", "--address http://v:1 --namespace n", func(c *config.Config) bool { return c.Vault.Address == "http://v:1" && c.Vault.Namespace == "n/" }},
+		"`-vault-agent-token-file FILE`":                                {"", "--token-file /t", func(c *config.Config) bool { return c.Login.TokenFile == "/t" }},
+		"`-vault-renew-token`":                                          {"", "", func(*config.Config) bool { return true }},
+		"`VAULT_K8S_AUTH_ROLE_NAME`":                                    {"", "--auth kubernetes --role r", kubernetes},
+		"`VAULT_K8S_SERVICE_ACCOUNT_TOKEN_PATH`":                        {"", "--auth kubernetes --role r --auth-config token_path=/t", func(c *config.Config) bool { return c.Login.Settings["token_path"] == "/t" }},
+		"`VAULT_K8S_SERVICE_MOUNT_PATH`":                                {"", "--auth kubernetes --role r --auth-path k", func(c *config.Config) bool { return c.Login.MountPath == "auth/k" }},
+		"`VAULT_UNWRAP_TOKEN`":                                          {"", "", func(*config.Config) bool { return true }},
+		"`--secrets-file FILE` with lines `NAME=PATH#KEY`":              {"", "--env DB=secret/db#password", func(c *config.Config) bool { return c.Secrets.Variables[0].Path == "secret/db" }},
+		"`--no-inherit-env`, `--pristine`, `--reset`, `--only-secrets`": {"", "--clear-env", func(c *config.Config) bool { return c.Environment.Clear }},
+		"`--duplicate-variable-behavior error`, `--preserve-env`":       {"", "--on-conflict keep", func(c *config.Config) bool { return c.Environment.OnConflict == "keep" }},
+		"`secrets.yml` with `NAME: !var PATH`, `-e ENVIRONMENT`":        {"", "--env DB=secret/db#password", func(c *config.Config) bool { return c.Secrets.Variables[0].Name == "DB" }},
+		"`!var:file PATH`, `?destination=tempfile`, `exec-file`":        {"", "--env DB=secret/db#password --as-file DB", func(c *config.Config) bool { return c.Secrets.Variables[0].Delivery != "" || len(c.Secrets.Named) > 0 }},
+		"`chamber exec SERVICE`":                                        {"", "--from secret/db --upcase", func(c *config.Config) bool { return from(c) && c.Secrets.From[0].Upcase }},
+		"`teller env`, `chamber export --format dotenv`":                {"", "render --format dotenv --show-values --from secret/db", func(c *config.Config) bool { return c.Word == config.Render && c.Check.Format == "dotenv" }},
+		"`--watch`":     {"", "--on-change restart", func(c *config.Config) bool { return c.Change.Policy == "restart" }},
+		"`--user NAME`": {"", "--user root", func(c *config.Config) bool { return c.Program.User == "root" }},
 	}
 	flags := map[string]bool{}
 	for _, f := range config.Flags() {
