@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/envexec/envexec/internal/vaulttest"
@@ -70,5 +72,56 @@ func TestIntegrationVaultSeesOurCertificate(t *testing.T) {
 	defer resp.Body.Close()
 	if seen, _ := io.ReadAll(resp.Body); !bytes.Equal(seen, mine.Certificate[0]) {
 		t.Errorf("vault saw another certificate than ours: %d bytes, status %d", len(seen), resp.StatusCode)
+	}
+}
+
+// TestIntegrationCertificateLogin: a login with a TLS certificate at a real Vault logs the
+// client in straight, and us through the proxy.
+func TestIntegrationCertificateLogin(t *testing.T) {
+	v := vaulttest.Start(t, vaulttest.TLS())
+	v.Write(t, "sys/auth/cert", map[string]any{"type": "cert"})
+	certificates := map[string]tls.Certificate{}
+	for _, name := range []string{"ours", "theirs"} {
+		by := newAuthority(t, name)
+		certificates[name] = by.pair(t)
+		v.Write(t, "auth/cert/certs/"+name, map[string]any{"certificate": string(by.pem)})
+	}
+	roots := x509.NewCertPool()
+	pem, err := os.ReadFile(v.CACert)
+	if err != nil || !roots.AppendCertsFromPEM(pem) {
+		t.Fatalf("vault's authority: %v", err)
+	}
+	r := start(t, v.Addr, func(c *Config) {
+		settings := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport).TLSClientConfig
+		settings.RootCAs, settings.Certificates = roots, []tls.Certificate{certificates["ours"]}
+		settings.GetClientCertificate = nil
+	})
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificates["theirs"]}}, DisableKeepAlives: true}}
+	for address, want := range map[string]string{v.Addr: `"cert_name":"theirs"`, r.url: `"cert_name":"ours"`} {
+		if a := ask(t, client, "POST", address+"/v1/auth/cert/login", "{}"); a.status != 200 || !strings.Contains(a.body, want) {
+			t.Errorf("at %s: %d %s, want %s", address, a.status, a.body, want)
+		}
+	}
+}
+
+// TestIntegrationNamespacesAreAsVaultTakesThem: with prepend_configured_namespace a request
+// gets the answer that it gets straight with the whole namespace, whatever edition it is.
+func TestIntegrationNamespacesAreAsVaultTakesThem(t *testing.T) {
+	v := vaulttest.Start(t)
+	v.PutKV2(t, "secret/app", map[string]any{"a": "b"})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	r := start(t, v.Addr, func(c *Config) { c.PrependNamespace = "team/" })
+	for _, asked := range []string{"", "a", "a/b/", "root"} {
+		for _, path := range []string{"/v1/secret/data/app", "/v1/sys/namespaces", "/v1/auth/token/lookup-self", "/v1/team/secret/data/app"} {
+			whole := "team/" + asked
+			through, straight := []string{"X-Vault-Token", v.RootToken}, []string{"X-Vault-Token", v.RootToken, "X-Vault-Namespace", whole}
+			if asked != "" {
+				through = append(through, "X-Vault-Namespace", asked)
+			}
+			want, got := ask(t, client, "GET", v.Addr+path, "", straight...), ask(t, client, "GET", r.url+path, "", through...)
+			if got.status != want.status || stable(got.body) != stable(want.body) {
+				t.Errorf("%s in %q: %d %s, straight %d %s", path, asked, got.status, got.body, want.status, want.body)
+			}
+		}
 	}
 }
