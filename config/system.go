@@ -23,6 +23,7 @@ func checkSystem(d *decoder, c *Config, windows bool) {
 	w.signals(c)
 	w.program(c)
 	w.owners(c)
+	w.names(c)
 }
 
 type windowsCheck struct{ *decoder }
@@ -94,6 +95,9 @@ func (w windowsCheck) owners(c *Config) {
 	}
 	for _, l := range c.Listeners {
 		w.refuse(l.SocketUser != "" || l.SocketGroup != "" || len(l.AllowUsers) > 0, l.Pos.String(), "listener", noOwners, "")
+	}
+	for _, s := range c.Sinks {
+		w.refuse(s.Owner >= 0 || s.Group >= 0, s.Pos.String(), "sink", noOwners, "")
 	}
 	memfd := func(delivery, at string) {
 		w.refuse(delivery == "memfd", at, "delivery", "memfd is not possible on Windows", "use file")

@@ -28,6 +28,8 @@ func TestWindowsRefusesWhatItLacks(t *testing.T) {
 		{"ready fd", "", "--ready fd:3", "--ready: ready: fd is not possible"},
 		{"orphans", "", "--leave-orphans", "--leave-orphans: stop.leave_orphans: on Windows nothing"},
 		{"owner", "template {\n  contents = \"x\"\n  destination = \"/x\"\n  user = \"app\"\n}", "", "F:1:1: template: Windows knows no owner"},
+		{"owner of a sink", "auto_auth {\n  method \"token_file\" {\n    config = { token_file_path = \"t\" }\n  }\n  sink \"file\" {\n    config = { path = \"x\", owner = 0 }\n  }\n}", "", "F:5:3: sink: Windows knows no owner"},
+		{"device", "template {\n  contents = \"x\"\n  destination = \"d/nul.txt\"\n}", "", "F:1:1: template: d/nul.txt: nul.txt is a device on Windows"},
 		{"statuses", "", "--restart on-failure --restart-prevent HUP", "--restart-prevent: restart: HUP: no program dies of a signal"},
 		{"memfd", "", "--env A=secret/a#b --as-file A=memfd", "--as-file: delivery: memfd is not possible"},
 	} {
@@ -72,6 +74,19 @@ func TestWindowsStopsHaveADeadline(t *testing.T) {
 		c, err := parseFor("", strings.Fields(args), environ.Environ{}, true)
 		if err != nil || c.Stop.TermTimeout != want {
 			t.Errorf("%s: %v, %v", args, c.Stop.TermTimeout, err)
+		}
+	}
+}
+
+func TestWindowsNames(t *testing.T) {
+	for path, want := range map[string]string{
+		`C:\app\secret.txt`: "", `C:/app/.env`: "", `\\server\share\f`: "", `\\?\C:\app\f`: "", "x": "", `..\x`: "", `.\a.b.c`: "", "größe 1.txt": "", "console": "", "com10": "",
+		`C:x`: "drive C:", `c:..\x`: "drive c:", `C:\app\CON`: "CON is a device", "nul": "device", "Aux.txt": "device", "COM1": "device", "lpt²": "device", `NUL :x`: "device",
+		`a\b\c?d`: "may not contain", "a|b": "may not contain", "a\nb": "may not contain", `\\?\C:\a*`: "may not contain",
+		`C:\app\f:stream`: "stream", "a.": "dots and spaces", `dir \x`: "dots and spaces",
+	} {
+		if why := unusableName(path); want == "" && why != "" || !strings.Contains(why, want) {
+			t.Errorf("%s: %q, want %q", path, why, want)
 		}
 	}
 }
