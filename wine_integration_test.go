@@ -54,6 +54,10 @@ template_config { static_secret_render_interval = "500ms" }
 				t.Errorf("the file of a secret: %v, %v", info, err)
 			}
 			w.must(0, "ready", "envexec.exe", "status")
+			w.must(0, "", "envexec.exe", "render", "--config", "app.hcl", "--format", "dotenv", "--output", "rendered")
+			if info, err := os.Stat(filepath.Join(w.dir, "rendered")); err != nil || info.Mode().Perm()&0o007 != 0 {
+				t.Errorf("what was rendered: %v, %v", info, err)
+			}
 			put("two")
 			b := w.visited()
 			a.ends(t)
@@ -92,7 +96,9 @@ template_config { static_secret_render_interval = "500ms" }
 		}},
 		{"refused at load", func(t *testing.T, w *wine) {
 			w.write("bad.hcl", "change {\n  policy = \"overlap\"\n}\n")
-			w.must(78, "bad.hcl:2:3: change.policy: overlap is not possible on Windows", "envexec.exe", "--config", "bad.hcl", "--stop-signal", "USR1", "--", "app")
+			w.must(78, "bad.hcl:2:3: change.policy: overlap is not possible on Windows", "envexec.exe", "--config", "bad.hcl", "--", "app")
+			w.must(78, "--stop-signal: stop.signal: Windows has no such signal", "envexec.exe", "--stop-signal", "USR1", "--", "app")
+			w.must(78, "nul is a device on Windows", "envexec.exe", "--file", "nul=secret/db#password", "--", "app")
 		}},
 		{"private listener", func(t *testing.T, w *wine) {
 			cmd, file := w.begin(nil, "envexec.exe", "--config", "app.hcl", "--listen-vault", `unix://C:\v.sock`, "--child-token", "--", `.\app.exe`, w.address)
