@@ -17,7 +17,7 @@ func unitTestsUnderWine(t *testing.T, w *wine) {
 	// Of some packages only the tests that speak of Windows: others give a Unix's answers.
 	packages := map[string]string{
 		"auth/sink": "", "environ": "", "internal/admin": "", "internal/clock": "", "internal/files": "", "internal/telemetry": "",
-		"lease/sealed": "", "lease/shared": "", "proxy": "", "signals": "", "supervise": "",
+		"lease/sealed": "", "proxy": "", "signals": "", "supervise": "",
 		"config": "Windows", ".": "^(TestService|TestEvents|TestWindows|TestUnixListeners)",
 	}
 	own := *w
