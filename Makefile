@@ -35,7 +35,7 @@ VAULT_FOUND    := $(or $(VAULT_BIN),$(shell command -v vault 2>/dev/null))
 WITH_PROGRESS  := sh testdata/vault/progress.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-proxy bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean man
+.PHONY: help build vault vault-postgres vault-auth vault115 demo test integration conformance bench bench-config bench-proxy bench-supervise bench-store budget lint fmt fmt-check cross fuzz check clean man
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench: build vault ## measure against vault agent and write docs/benchmarks.md
 bench-supervise: build vault ## measure as a parent process, beside tini, and write docs/supervision-benchmarks.md (Linux)
 	@$(GO) build -buildvcs=false -o bin/bench-supervise ./bench/supervise
 	@bin/bench-supervise -out docs/supervision-benchmarks.md
+
+bench-config: build vault ## measure the loading of large files and write docs/configuration-benchmarks.md
+	@$(GO) run -buildvcs=false ./bench/config -out docs/configuration-benchmarks.md
 
 bench-store: build vault ## measure the lease store and put the figures into docs/secrets.md
 	@$(GO) run -buildvcs=false ./bench/store -page docs/secrets.md

@@ -92,6 +92,9 @@ func (c *conductor) readAgain() (*config.Config, error) {
 			if r.cfg, err = now.Again(); err == nil {
 				err = absolute(r.cfg)
 			}
+			if err == nil {
+				err = addresses(r.cfg)
+			}
 			return err
 		})
 		done <- r

@@ -38,6 +38,9 @@ func run(m *manager, args, inherited []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		err = absolute(cfg)
 	}
+	if err == nil && !(cfg.Word == config.Check && cfg.Check.Offline) {
+		err = addresses(cfg)
+	}
 	if err == nil {
 		status, err = dispatch(m, cfg, env, sigs, stdout, stderr)
 	}

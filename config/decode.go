@@ -256,9 +256,8 @@ func (d *decoder) oneBlock(it item, bl block, b body, labels []string, s stanza)
 		d.forget(s)
 	}
 	d.stood[d.here()] = true
-	b.pos = it.pos
 	if len(d.path) == 1 {
-		d.blocks[bl.name] = it.pos
+		d.blocks[bl.name] = b.pos
 	}
 	switch {
 	case s.label == nil && len(labels) > 0:

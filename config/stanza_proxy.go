@@ -1,8 +1,10 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -213,6 +215,14 @@ func checkListener(d *decoder, b body, l *Listener) {
 	}
 	if l.Type == "tcp" && !strings.Contains(l.Address, "{{") {
 		l.Address = normalHost(l.Address)
+		if _, _, err := net.SplitHostPort(l.Address); err != nil {
+			d.doubt(b.pos, d.key("address"), fmt.Sprintf("%q is not HOST:PORT", l.Address), "")
+		}
+	}
+	for _, name := range l.TLSCipherSuites {
+		if !slices.ContainsFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name }) {
+			d.doubt(b.pos, d.key("tls_cipher_suites"), fmt.Sprintf("%q is no cipher suite that is safe", name), "")
+		}
 	}
 	if !l.TLSDisable && (l.TLSCertFile == "" || l.TLSKeyFile == "") {
 		d.doubt(b.pos, d.key("tls_cert_file"), "tls_cert_file and tls_key_file are missing", "write tls_disable = true for a listener without TLS")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -157,8 +158,11 @@ func envTemplateStanza(c *Config) stanza {
 		blocks: []block{changeRuleBlock(&t.OnChange)},
 		done: func(d *decoder, b body) {
 			t.Pos = b.pos
-			if t.Name == "" {
+			switch {
+			case t.Name == "":
 				d.doubt(b.pos, d.key("")+"NAME", "missing", `write env_template "NAME" { … }`)
+			case strings.ContainsAny(t.Name, "=\x00"):
+				d.doubt(b.pos, d.key("")+"NAME", fmt.Sprintf("%q is no name a variable can have", t.Name), "")
 			}
 			checkContents(d, b, t.Source, t.Contents)
 			c.Secrets.EnvTemplates = append(c.Secrets.EnvTemplates, t)
