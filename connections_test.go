@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -9,7 +10,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -34,9 +37,12 @@ func TestConnectionsOfTheirOwn(t *testing.T) {
 	}{
 		{features: []string{"templating"}, idle: true},
 		{features: []string{"auto-auth"}, own: true},
-		{features: []string{"caching", "proxying"}, own: true, idle: true, closes: true},
+		{features: []string{"caching", "proxying"}, own: true, idle: true, closes: true}, // always its own
 	} {
 		client, err := v.clientFor(environ.Environ{}, tc.features...)
+		if slices.Contains(tc.features, "proxying") {
+			client, err = v.listenerClient(environ.Environ{})
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -187,4 +193,66 @@ func TestProxyRefuses(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no way to vault.invalid:8200: 407 Proxy Authentication Required") || strings.Contains(err.Error(), "wr0ng") {
 		t.Error(err)
 	}
+}
+
+// TestListenersHaveConnectionsOfTheirOwn: what goes through a listener speaks HTTP/1.1 to
+// Vault, one connection for each request under way, and is not held back by the bound
+// that is for templates.
+func TestListenersHaveConnectionsOfTheirOwn(t *testing.T) {
+	const atOnce = 12
+	var protocols sync.Map
+	var there sync.WaitGroup
+	there.Add(atOnce)
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		protocols.Store(r.Proto, true)
+		there.Done()
+		there.Wait()
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	place(t, dir, "ca", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	c := &config.Config{
+		Vault:     config.Vault{Address: server.URL, CACert: filepath.Join(dir, "ca"), MaxConnections: 2},
+		Listeners: []config.Listener{{Type: "tcp", TLSDisable: true, Address: "127.0.0.1:0"}},
+	}
+	v := &vaultSide{cfg: c, log: silent()}
+	p, err := v.newProxy(c, environ.Environ{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := p.Addresses()[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- p.Run(ctx) }()
+	client := &http.Client{Transport: &http.Transport{}}
+	var all sync.WaitGroup
+	for range atOnce {
+		all.Go(func() {
+			resp, err := client.Get(address + "/v1/x")
+			if err != nil {
+				t.Error(err)
+				there.Done()
+				return
+			}
+			_ = resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("answered %s", resp.Status)
+				there.Done()
+			}
+		})
+	}
+	all.Wait()
+	client.CloseIdleConnections()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	protocols.Range(func(protocol, _ any) bool {
+		if protocol != "HTTP/1.1" {
+			t.Errorf("vault was asked in %v", protocol)
+		}
+		return true
+	})
 }

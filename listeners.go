@@ -13,12 +13,16 @@ import (
 
 // newProxy makes and binds the Vault listeners; nil when none is wanted. Where one of
 // sockets has the address it is used.
-func (v *vaultSide) newProxy(c *config.Config, sockets []proxy.Shared) (*proxy.Proxy, error) {
+func (v *vaultSide) newProxy(c *config.Config, env environ.Environ, sockets []proxy.Shared) (*proxy.Proxy, error) {
 	if len(c.Listeners) == 0 {
 		return nil, nil
 	}
+	client, err := v.listenerClient(env)
+	if err != nil {
+		return nil, err
+	}
 	cfg := proxy.Config{
-		Client:         v.front,
+		Client:         client,
 		AutoAuth:       v.store != nil,
 		Lend:           lending(c.APIProxy),
 		Inconsistent:   consistency(c.APIProxy),

@@ -180,7 +180,7 @@ func (c *conductor) prepareVault(ch *change) (err error) {
 		}
 	}
 	if !config.Same(now.Listeners, next.Listeners) || !config.Same(now.APIProxy, next.APIProxy) || !config.Same(now.Cache, next.Cache) {
-		ch.listeners, err = v.newProxy(next, v.sockets())
+		ch.listeners, err = v.newProxy(next, c.env, v.sockets())
 		ch.relisten = err == nil
 	}
 	return err

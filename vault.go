@@ -25,6 +25,11 @@ import (
 // retries of its own. What the environment says has been read by config, so the
 // library is kept from reading VAULT_* again, behind the precedence of flags and files.
 func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
+	return newClientOver(v, inherited, "h2", "http/1.1")
+}
+
+// newClientOver is newClient with the protocols offered under TLS.
+func newClientOver(v config.Vault, inherited environ.Environ, protocols ...string) (*api.Client, error) {
 	for name := range inherited.All() {
 		if strings.HasPrefix(name, "VAULT_") {
 			if err := os.Unsetenv(name); err != nil {
@@ -32,7 +37,7 @@ func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
 			}
 		}
 	}
-	transport, err := newTransport(v, inherited, "h2", "http/1.1")
+	transport, err := newTransport(v, inherited, protocols...)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +70,7 @@ func newClient(v config.Vault, inherited environ.Environ) (*api.Client, error) {
 // clientFor is the client of some features of Vault Agent, by its names for them: their
 // own where disable_idle_connections or disable_keep_alives names one, else the common one.
 func (v *vaultSide) clientFor(env environ.Environ, features ...string) (*api.Client, error) {
-	among := func(listed []string) bool {
-		return slices.ContainsFunc(features, func(f string) bool { return slices.Contains(listed, f) })
-	}
-	noIdle, noKeep := among(v.cfg.Vault.DisableIdle), among(v.cfg.Vault.DisableKeepAlives)
+	noIdle, noKeep := among(v.cfg.Vault.DisableIdle, features), among(v.cfg.Vault.DisableKeepAlives, features)
 	if !noIdle && !noKeep {
 		return v.client, nil
 	}
@@ -76,13 +78,36 @@ func (v *vaultSide) clientFor(env environ.Environ, features ...string) (*api.Cli
 	if err != nil {
 		return nil, err
 	}
-	transport := client.CloneConfig().HttpClient.Transport.(*http.Transport) // newClient's own
+	limitKeeping(client, noIdle, noKeep)
+	v.own = append(v.own, client)
+	return client, nil
+}
+
+// listenerClient is the listeners' client. Its connections speak HTTP/1.1, over which a
+// request costs the least, and are as many as there are requests: max_connections_per_host
+// is about templates.
+func (v *vaultSide) listenerClient(env environ.Environ) (*api.Client, error) {
+	features := []string{"caching", "proxying"}
+	client, err := newClientOver(v.cfg.Vault, env, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	limitKeeping(client, among(v.cfg.Vault.DisableIdle, features), among(v.cfg.Vault.DisableKeepAlives, features))
+	v.own = append(v.own, client)
+	return client, nil
+}
+
+func among(listed, features []string) bool {
+	return slices.ContainsFunc(features, func(f string) bool { return slices.Contains(listed, f) })
+}
+
+// limitKeeping has the connections of a client of newClient's end sooner.
+func limitKeeping(client *api.Client, noIdle, noKeep bool) {
+	transport := client.CloneConfig().HttpClient.Transport.(*http.Transport)
 	transport.DisableKeepAlives = noKeep
 	if noIdle {
 		transport.MaxIdleConnsPerHost = -1
 	}
-	v.own = append(v.own, client)
-	return client, nil
 }
 
 // leaveRedirects hands redirects to the api package, which follows a standby's itself.

@@ -30,8 +30,7 @@ type vaultSide struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	client  *api.Client
-	front   *api.Client   // the listeners'
-	own     []*api.Client // made by clientFor
+	own     []*api.Client // beside client: made by clientFor and listenerClient
 	session *auth.Session // nil: listeners only, for clients with tokens of their own
 	store   *lease.Store  // nil without a session
 	reading *reading      // nil: no secret is named; once started the conductor's, guarded by mu for others
@@ -92,9 +91,6 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 	if v.client, err = newClient(v.cfg.Vault, env); err != nil {
 		return misconfigured{err}
 	}
-	if v.front, err = v.clientFor(env, "caching", "proxying"); err != nil {
-		return misconfigured{err}
-	}
 	if v.cfg.Login.Method != "" || wanted.any() || len(v.cfg.Sinks) > 0 {
 		if v.store, err = v.newStore(env); err != nil {
 			return misconfigured{err}
@@ -106,7 +102,7 @@ func (v *vaultSide) build(wanted wanted, env environ.Environ, old *vaultSide) (e
 			v.drop = old.drop
 		}
 	}
-	if v.proxy, err = v.newProxy(v.cfg, old.sockets()); err != nil {
+	if v.proxy, err = v.newProxy(v.cfg, env, old.sockets()); err != nil {
 		return misconfigured{err}
 	}
 	if v.proxy != nil {

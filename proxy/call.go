@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/envexec/envexec/lease/shared"
@@ -40,6 +41,9 @@ type call struct {
 	bypass bool // the cache is not for this request
 	flight *shared.Flight
 	change *shared.Change // what the request may make stale
+
+	out http.Request // what goes to Vault
+	url url.URL      // its address
 }
 
 type callKey struct{}

@@ -55,7 +55,8 @@ type Child struct {
 
 // Config configures a Proxy. Zero values mean the default named in each comment.
 type Config struct {
-	// Client says how Vault is reached: address, TLS, transport, extra headers. Its
+	// Client says how Vault is reached: address, TLS, transport, extra headers. A
+	// DialTLSContext of its own must offer HTTP/1.1 only. Its
 	// token, namespace, retries and timeout are not used. Owned by the caller.
 	Client    *api.Client
 	Listeners []Listener // at least one

@@ -3,38 +3,95 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"strings"
+	"sync/atomic"
 )
 
-// newForwarder builds the streaming road to Vault. Every request on it carries its
-// *call in its context.
-func (p *Proxy) newForwarder() *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{
-		Rewrite:        p.rewrite,
-		Transport:      p.upstream,
-		ModifyResponse: p.inspect,
-		ErrorHandler:   p.failed,
-		BufferPool:     &p.buffers,
-		ErrorLog:       slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+// forward sends r to Vault and streams the answer. r's headers are used up.
+func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
+	if len(r.Header["Upgrade"]) > 0 {
+		p.upgrader.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+		return
 	}
+	out := c.outgoing(r)
+	if lent, ok := out.Body.(*lentBody); ok {
+		defer lent.ended.Store(true)
+	}
+	p.rewrite(out, c)
+	resp, err := p.upstream.RoundTrip(out)
+	if err == nil {
+		dropHopByHop(resp.Header)
+		if err = p.inspect(resp, c); err != nil {
+			_ = resp.Body.Close()
+		}
+	}
+	if err != nil {
+		p.failed(w, r, c, err)
+		return
+	}
+	p.answer(w, resp)
 }
 
-// rewrite makes the outgoing request: Vault's address, path and query byte for byte.
-func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
-	in, out, c := pr.In, pr.Out, callOf(pr.In.Context())
+// outgoing begins the request to Vault: r's method, headers and body.
+func (c *call) outgoing(r *http.Request) *http.Request {
+	c.out, c.url = *r, *r.URL
+	out := &c.out
+	out.URL, out.Close = &c.url, false
+	trailers := headerHolds(out.Header["Te"], "trailers")
+	dropHopByHop(out.Header)
+	if trailers {
+		out.Header["Te"] = []string{"trailers"}
+	}
+	for _, name := range forwarding {
+		delete(out.Header, name)
+	}
+	switch {
+	case out.ContentLength == 0:
+		out.Body = nil
+	case !c.kept:
+		out.Body = &lentBody{Reader: r.Body}
+	}
+	return out
+}
+
+// forwarding headers say whom a request comes from; ours comes from us.
+var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// lentBody is the client's body in the hands of the transport, which may go on
+// reading it after the answer came. Only our server closes it.
+type lentBody struct {
+	io.Reader
+	ended atomic.Bool
+}
+
+func (b *lentBody) Read(p []byte) (int, error) {
+	if b.ended.Load() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	return b.Reader.Read(p)
+}
+
+func (b *lentBody) Close() error {
+	b.ended.Store(true)
+	return nil
+}
+
+// rewrite turns the client's request into the one Vault gets: its address, path and
+// query byte for byte.
+func (p *Proxy) rewrite(out *http.Request, c *call) {
+	raw, _, _ := strings.Cut(out.RequestURI, "?")
 	p.aim(out)
-	out.URL.RawQuery, out.URL.ForceQuery = in.URL.RawQuery, in.URL.ForceQuery
-	if raw, _, _ := strings.Cut(in.RequestURI, "?"); p.upstream.base.Path == "" && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") && raw != in.URL.EscapedPath() {
-		out.URL.Opaque = raw // a spelling that package url would change
+	if p.upstream.base.Path == "" && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
+		out.URL.Opaque = raw // package url would spell some differently
 	}
 	if c.kept {
-		out.TransferEncoding = nil
+		out.TransferEncoding, out.Trailer = nil, nil
+		delete(out.Header, "Expect") // the client has sent it all
 		if body := c.body; len(body) > 0 {
 			out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 		}
@@ -44,12 +101,11 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest) {
 			out.Header[name] = values
 		}
 	}
-	if p.cfg.UserAgent != "" {
-		agent := p.cfg.UserAgent
-		if theirs := in.UserAgent(); theirs != "" {
-			agent += "; " + theirs
-		}
-		out.Header["User-Agent"] = []string{agent}
+	switch theirs := out.Header["User-Agent"]; {
+	case p.cfg.UserAgent != "" && len(theirs) > 0 && theirs[0] != "":
+		out.Header["User-Agent"] = []string{p.cfg.UserAgent + "; " + theirs[0]}
+	case p.cfg.UserAgent != "" || len(theirs) == 0: // else the library would add its own
+		out.Header["User-Agent"] = []string{p.cfg.UserAgent}
 	}
 	p.states.send(out.Header)
 }
@@ -66,81 +122,59 @@ func (p *Proxy) aim(out *http.Request) {
 	}
 }
 
-// inspect sees every answer before the client does.
-func (p *Proxy) inspect(resp *http.Response) error {
-	c := callOf(resp.Request.Context())
-	p.states.learn(resp.Header)
-	switch {
-	case resp.StatusCode == http.StatusForbidden && c.token != "":
-		p.heal(resp, c)
-	case resp.StatusCode == http.StatusOK && p.cfg.AutoAuth:
-		if err := p.strip(resp, c); err != nil {
-			return err
+// dropHopByHop deletes what concerns one connection only (RFC 9110, 7.6.1).
+func dropHopByHop(h http.Header) {
+	for _, list := range h["Connection"] {
+		for name := range strings.SplitSeq(list, ",") {
+			delete(h, http.CanonicalHeaderKey(strings.TrimSpace(name)))
 		}
 	}
-	p.count(resp.StatusCode)
-	return p.remember(resp, c)
-}
-
-// heal acts when Vault does not know a token any more: the session gets a new one,
-// the cache forgets what hangs on it.
-func (p *Proxy) heal(resp *http.Response, c *call) {
-	head, whole := peek(resp, maxReplay)
-	if !whole || !bytes.Contains(head, []byte("invalid token")) {
-		return
-	}
-	if p.cache != nil {
-		p.cache.Forget(c.token)
-	}
-	if c.own != nil && p.cfg.OnInvalidToken != nil {
-		p.cfg.OnInvalidToken(*c.own)
+	for name := range h {
+		switch name {
+		case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
+			delete(h, name)
+		}
 	}
 }
 
-// peek reads at most limit bytes of the body and puts them back. whole: there is no more.
-func peek(resp *http.Response, limit int64) (head []byte, whole bool) {
-	if resp.ContentLength > limit {
-		return nil, false
+// headerHolds reports whether a list header holds token.
+func headerHolds(lists []string, token string) bool {
+	for _, list := range lists {
+		for one := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(one), token) {
+				return true
+			}
+		}
 	}
-	head, err := readAll(io.LimitReader(resp.Body, limit+1), resp.ContentLength)
-	whole = err == nil && int64(len(head)) <= limit
-	rest := io.Reader(resp.Body)
-	switch {
-	case err != nil:
-		rest = failing{err}
-	case whole:
-		rest = http.NoBody
-	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), resp.Body}
-	return head, whole
+	return false
 }
 
-// readAll is io.ReadAll with a first guess at the size; negative = none.
-func readAll(r io.Reader, guess int64) ([]byte, error) {
-	if guess < 0 {
-		return io.ReadAll(r)
+// newUpgrader builds the road of requests that leave HTTP, as event websockets do.
+// Each carries its *call in its context.
+func (p *Proxy) newUpgrader() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.Out.URL.RawQuery, pr.Out.URL.ForceQuery = pr.In.URL.RawQuery, pr.In.URL.ForceQuery
+			p.rewrite(pr.Out, callOf(pr.In.Context()))
+		},
+		Transport:      p.upstream,
+		ModifyResponse: func(resp *http.Response) error { return p.inspect(resp, callOf(resp.Request.Context())) },
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			p.failed(w, r, callOf(r.Context()), err)
+		},
+		BufferPool: &p.buffers,
+		ErrorLog:   slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
-	b := bytes.NewBuffer(make([]byte, 0, guess+bytes.MinRead))
-	_, err := b.ReadFrom(r)
-	return b.Bytes(), err
 }
-
-// failing is the rest of a body that broke off.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
 // failed answers when Vault did not.
-func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
+func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, c *call, err error) {
 	if r.Context().Err() != nil {
 		p.stats.cancelled.Add(1)
 		panic(http.ErrAbortHandler) // the client is gone, or we are ending
 	}
 	p.stats.failed.Add(1)
-	if p.stale(w, callOf(r.Context())) {
+	if p.stale(w, c) {
 		return
 	}
 	if own, ok := errors.AsType[*refusal](err); ok {
@@ -153,23 +187,4 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	p.log.Warn("vault did not answer", "error", err)
 	refuse(w, &refusal{http.StatusBadGateway, "vault cannot be reached"})
-}
-
-// refuse writes our own error in Vault's form.
-func refuse(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	if r, ok := errors.AsType[*refusal](err); ok {
-		status = r.status
-	}
-	body, _ := json.Marshal(map[string][]string{"errors": {err.Error()}})
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(body, '\n'))
-}
-
-// forward sends r to Vault and streams the answer.
-func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
-	p.forwarder.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }

@@ -44,15 +44,17 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusNotFound, "not found"})
 		return
 	}
-	if r.ContentLength != 0 && r.Body != nil {
-		r.Body = &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
+	if limit := g.l.MaxRequestSize; limit > 0 && r.ContentLength > limit {
+		refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})
+		return
 	}
-	if limit := g.l.MaxRequestSize; limit > 0 {
-		if r.ContentLength > limit {
-			refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})
-			return
+	if r.ContentLength != 0 && r.Body != nil {
+		own := *r // the server must find its request's body as it was: what is left unread it judges by that
+		own.Body = &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
+		if limit := g.l.MaxRequestSize; limit > 0 {
+			own.Body = http.MaxBytesReader(w, own.Body, limit)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
+		r = &own
 	}
 	g.proxy.serve(w, r, g.l)
 }

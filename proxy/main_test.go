@@ -29,7 +29,7 @@ type rig struct {
 }
 
 // start runs a proxy before the server at upstream; edit changes its configuration.
-func start(t *testing.T, upstream string, edit func(*Config)) *rig {
+func start(t testing.TB, upstream string, edit func(*Config)) *rig {
 	t.Helper()
 	settings := api.DefaultConfig()
 	settings.Address = upstream
@@ -81,12 +81,12 @@ type answer struct {
 }
 
 // ask sends one request; header pairs follow the body.
-func (r *rig) ask(t *testing.T, method, path, body string, header ...string) answer {
+func (r *rig) ask(t testing.TB, method, path, body string, header ...string) answer {
 	t.Helper()
 	return ask(t, r.client, method, r.url+path, body, header...)
 }
 
-func ask(t *testing.T, client *http.Client, method, url, body string, header ...string) answer {
+func ask(t testing.TB, client *http.Client, method, url, body string, header ...string) answer {
 	t.Helper()
 	var reader io.Reader
 	if body != "" {
@@ -112,7 +112,7 @@ func ask(t *testing.T, client *http.Client, method, url, body string, header ...
 }
 
 // serve starts a server of handler and returns its address.
-func serve(t *testing.T, handler http.HandlerFunc) string {
+func serve(t testing.TB, handler http.HandlerFunc) string {
 	t.Helper()
 	s := httptest.NewServer(handler)
 	t.Cleanup(s.Close)

@@ -18,17 +18,17 @@ import (
 
 // Proxy answers Vault clients. It is safe for concurrent use.
 type Proxy struct {
-	cfg       Config
-	log       *slog.Logger
-	upstream  *upstream
-	forwarder *httputil.ReverseProxy
-	session   session
-	states    states
-	cache     *shared.Cache // nil = none
-	stats     counters
-	buffers   buffers
-	quit      func()
-	upgraded  sync.WaitGroup // handlers that left their server
+	cfg      Config
+	log      *slog.Logger
+	upstream *upstream
+	upgrader *httputil.ReverseProxy
+	session  session
+	states   states
+	cache    *shared.Cache // nil = none
+	stats    counters
+	buffers  buffers
+	quit     func()
+	upgraded sync.WaitGroup // handlers that left their server
 
 	mu    sync.Mutex
 	doors []*door // bound listeners
@@ -58,7 +58,7 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, fmt.Errorf("configure proxy: %w", err)
 		}
 	}
-	p.forwarder = p.newForwarder()
+	p.upgrader = p.newUpgrader()
 	return p, nil
 }
 
@@ -153,15 +153,3 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, l *Listener) {
 	}
 	p.throughCache(w, r, c)
 }
-
-// buffers lends copy buffers to streams.
-type buffers struct{ pool sync.Pool }
-
-func (b *buffers) Get() []byte {
-	if v, ok := b.pool.Get().(*[]byte); ok {
-		return *v
-	}
-	return make([]byte, 32<<10)
-}
-
-func (b *buffers) Put(v []byte) { b.pool.Put(&v) }

@@ -47,8 +47,9 @@ func newUpstream(cfg *Config) (*upstream, error) {
 	u.transport = settings.HttpClient.Transport
 	if t, ok := u.transport.(*http.Transport); ok {
 		t = t.Clone()
-		t.DisableCompression = true // bytes pass as they are
-		t.MaxIdleConns = 0
+		t.DisableCompression = true              // bytes pass as they are
+		t.MaxIdleConns, t.MaxConnsPerHost = 0, 0 // the listeners bound what comes in
+		t.ExpectContinueTimeout = time.Second
 		if t.MaxIdleConnsPerHost >= 0 { // else none are to be kept
 			t.MaxIdleConnsPerHost = 256
 		}
@@ -58,7 +59,7 @@ func newUpstream(cfg *Config) (*upstream, error) {
 			t.TLSClientConfig.NextProtos = nil
 		}
 		u.transport, u.idleCloser = t, t.CloseIdleConnections
-		u.wire = newWire(t, &http.Request{URL: base})
+		u.wire = newWire(t, base)
 	}
 	return u, nil
 }

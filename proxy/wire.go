@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -16,7 +15,6 @@ const (
 	maxIdle      = 256              // connections kept for later
 	idleLife     = 30 * time.Second // how long; Vault itself keeps them for 5 minutes
 	maxHeader    = 1 << 20          // bytes of an answer's header
-	dialTimeout  = 30 * time.Second
 	wireBuffer   = 4 << 10
 	maxInterim   = 5 // 1xx answers before the real one
 	interimFirst = 100
@@ -26,7 +24,7 @@ const (
 // net/http hands each request to two others, which costs more than the rest of our
 // work. It takes whole, ordinary requests to one address (see suits).
 type wire struct {
-	dial func(context.Context) (net.Conn, error)
+	dial dial
 
 	mu     sync.Mutex
 	idle   []*line // the last used at the end
@@ -37,6 +35,7 @@ type wire struct {
 // line is one connection; one request at a time.
 type line struct {
 	conn  net.Conn
+	quiet func() bool // see newProbe
 	limit limitReader
 	r     *bufio.Reader
 	w     *bufio.Writer
@@ -65,66 +64,6 @@ func (l *limitReader) Read(b []byte) (int, error) {
 	n, err := l.Reader.Read(b)
 	l.left -= int64(n)
 	return n, err
-}
-
-// newWire dials as t does; nil when t must be used itself: there is a proxy in
-// between, or this system cannot tell whether an idle connection still lives.
-func newWire(t *http.Transport, r *http.Request) *wire {
-	if !linesKnown || t.DialTLSContext != nil || t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 {
-		return nil
-	}
-	if t.Proxy != nil {
-		if between, err := t.Proxy(r); err != nil || between != nil {
-			return nil
-		}
-	}
-	address := r.URL.Host
-	if r.URL.Port() == "" {
-		address = net.JoinHostPort(r.URL.Hostname(), map[string]string{"https": "443"}[r.URL.Scheme])
-		if r.URL.Scheme == "http" {
-			address = net.JoinHostPort(r.URL.Hostname(), "80")
-		}
-	}
-	dial := t.DialContext
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
-	}
-	w := &wire{dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, "tcp", address) }}
-	if r.URL.Scheme != "https" {
-		return w
-	}
-	settings := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.TLSClientConfig != nil {
-		settings = t.TLSClientConfig.Clone()
-	}
-	settings.NextProtos = []string{"http/1.1"}
-	if settings.ServerName == "" {
-		settings.ServerName = r.URL.Hostname()
-	}
-	if settings.ClientSessionCache == nil {
-		settings.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-	}
-	handshake := t.TLSHandshakeTimeout
-	plain := w.dial
-	w.dial = func(ctx context.Context) (net.Conn, error) {
-		conn, err := plain(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if handshake > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, handshake)
-			defer cancel()
-		}
-		secure := tls.Client(conn, settings)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = conn.Close()
-			// Nothing of the request was sent, as when the connection fails.
-			return nil, &net.OpError{Op: "dial", Net: "tcp", Err: err}
-		}
-		return secure, nil
-	}
-	return w
 }
 
 // suits reports whether r is ordinary: all of its body is here, and it wants nothing
@@ -218,6 +157,8 @@ func (b *wireBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+func (b *wireBody) ahead() bool { return b.line != nil && b.line.r.Buffered() > 0 }
+
 func (b *wireBody) Close() error {
 	b.end(false)
 	return nil
@@ -250,16 +191,16 @@ func (w *wire) line(ctx context.Context) (*line, error) {
 		w.idle[n-1] = nil
 		w.idle = w.idle[:n-1]
 		w.mu.Unlock()
-		if quiet(l.conn) {
+		if l.quiet() {
 			return l, nil
 		}
 		_ = l.conn.Close()
 	}
-	conn, err := w.dial(ctx)
+	conn, err := w.dial.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l := &line{conn: conn, limit: limitReader{conn, -1}}
+	l := &line{conn: conn, quiet: newProbe(conn), limit: limitReader{conn, -1}}
 	l.r, l.w = bufio.NewReaderSize(&l.limit, wireBuffer), bufio.NewWriterSize(conn, wireBuffer)
 	return l, nil
 }

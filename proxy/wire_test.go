@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 )
 
 // accept serves each connection with handle, which gets its number, until the test ends.
-func accept(t *testing.T, handle func(n int, conn net.Conn, r *bufio.Reader)) (address string) {
+func accept(t testing.TB, handle func(n int, conn net.Conn, r *bufio.Reader)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -80,7 +81,7 @@ func quietLines(r *rig) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.idle {
-		if quiet(l.conn) {
+		if l.quiet() {
 			n++
 		}
 	}
@@ -269,5 +270,41 @@ func TestVaultOverUnixAndTLS(t *testing.T) {
 	distrusting := start(t, secure.URL, nil)
 	if a := distrusting.ask(t, "POST", "/v1/x", ""); a.status != 502 {
 		t.Errorf("an unknown authority was believed: %d", a.status)
+	}
+}
+
+// TestDialersOfTheirOwn: a transport that shakes hands itself is used for that, and one
+// that agreed on HTTP/2 is refused before anything is sent.
+func TestDialersOfTheirOwn(t *testing.T) {
+	if !linesKnown {
+		t.Skip("here net/http's transport does it")
+	}
+	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	trust := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	for protocol, want := range map[string]int{"http/1.1": 200, "": 200, "h2": 502} {
+		var dialled atomic.Int32
+		r := start(t, secure.URL, func(c *Config) {
+			transport := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport)
+			transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				dialled.Add(1)
+				settings := &tls.Config{RootCAs: trust}
+				if protocol != "" {
+					settings.NextProtos = []string{protocol}
+				}
+				return (&tls.Dialer{Config: settings}).DialContext(ctx, network, address)
+			}
+			c.Retries = -1
+		})
+		for range 3 {
+			if a := r.ask(t, "POST", "/v1/x", "{}"); a.status != want || want == 200 && a.body != "HTTP/1.1" {
+				t.Errorf("%q: answered %d %s, want %d", protocol, a.status, a.body, want)
+			}
+		}
+		if n := dialled.Load(); n == 0 || want == 200 && n > 1 {
+			t.Errorf("%q: dialled %d times", protocol, n)
+		}
 	}
 }

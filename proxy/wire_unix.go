@@ -13,26 +13,30 @@ import (
 
 const linesKnown = true
 
-// quiet reports whether an idle connection still lives: its other end neither closed
-// it nor said anything.
-func quiet(conn net.Conn) bool {
+// newProbe returns what tells whether an idle connection still lives: its other end
+// neither closed it nor said anything. Not for use at the same time.
+func newProbe(conn net.Conn) func() bool {
 	if secure, ok := conn.(*tls.Conn); ok {
 		conn = secure.NetConn()
 	}
+	dead := func() bool { return false }
 	c, ok := conn.(syscall.Conn)
 	if !ok {
-		return false
+		return dead
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false
+		return dead
 	}
+	var b [1]byte
 	lives := false
-	err = raw.Read(func(fd uintptr) bool {
-		var b [1]byte
+	look := func(fd uintptr) bool {
 		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		lives = errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
 		return true
-	})
-	return err == nil && lives
+	}
+	return func() bool {
+		lives = false
+		return raw.Read(look) == nil && lives
+	}
 }
