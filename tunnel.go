@@ -123,7 +123,7 @@ func connect(ctx context.Context, conn net.Conn, by *url.URL, addr string) (err 
 	if err := r.Write(conn); err != nil {
 		return err
 	}
-	answer, err := http.ReadResponse(bufio.NewReader(conn), r) // TLS servers never speak first: nothing is read too far
+	answer, err := http.ReadResponse(bufio.NewReader(conn), r) //nolint:bodyclose // of CONNECT it is the connection
 	if err != nil {
 		return err
 	}
