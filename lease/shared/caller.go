@@ -177,10 +177,9 @@ func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
 	switch state {
 	case good:
 		k.orphan = found.Orphan
-		if ttl := seconds(found.TTL); ttl > 0 {
-			k.end.Store(int64(asked + ttl - time.Second/2)) // Vault rounds up by as much
-		} else {
-			k.end.Store(0)
+		k.end.Store(0)
+		if ttl := seconds(found.TTL); ttl > 0 || found.Expires != nil { // 0 is also what its last second says
+			k.end.Store(int64(asked + max(ttl-time.Second/2, 0))) // Vault rounds up by as much
 		}
 		if found.Accessor != "" && !k.gone.Load() {
 			k.accessor = found.Accessor
@@ -208,6 +207,7 @@ type lookedUp struct {
 	NumUses  int         `json:"num_uses"`
 	CIDRs    []string    `json:"bound_cidrs"`
 	TTL      json.Number `json:"ttl"`
+	Expires  *string     `json:"expire_time"` // null: it has no end
 	Accessor string      `json:"accessor"`
 	Orphan   bool        `json:"orphan"`
 }

@@ -31,6 +31,8 @@ type vault struct {
 	down   int      // status of every answer; 0 = works
 	hold   func(r *http.Request)
 	late   func()
+	// permitted is told of each right that a policy gives ("may") or takes ("").
+	permitted func(who, path, state string)
 	// undeleted is told of each secret that comes back.
 	undeleted func(path, value string)
 	maxTTL    time.Duration
@@ -140,11 +142,12 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 			deny(w, "permission denied")
 			return
 		}
-		ttl := 0
+		ttl, expires := 0, any(nil)
 		if !t.end.IsZero() {
+			expires = t.end
 			ttl = int(time.Until(t.end) / time.Second)
 		}
-		say(w, map[string]any{"data": map[string]any{"num_uses": t.uses, "bound_cidrs": t.cidrs, "ttl": ttl, "orphan": t.parent == "", "accessor": "acc-" + id}})
+		say(w, map[string]any{"data": map[string]any{"num_uses": t.uses, "bound_cidrs": t.cidrs, "ttl": ttl, "expire_time": expires, "orphan": t.parent == "", "accessor": "acc-" + id}})
 	case path == "auth/token/create", path == "auth/token/create-orphan":
 		child := v.login(fmt.Sprintf("child-%d", v.count), func(n *vaultToken) {
 			if path == "auth/token/create" {
@@ -229,6 +232,9 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 	case path == "sys/policies/acl/p":
 		if t := v.tokens[text("who")]; t != nil {
 			t.denied[text("path")] = body["may"] != true
+			if v.permitted != nil {
+				v.permitted(text("who"), text("path"), map[bool]string{true: "may"}[body["may"] == true])
+			}
 		}
 		w.WriteHeader(204)
 	default:

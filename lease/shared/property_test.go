@@ -75,6 +75,11 @@ func property(r *rig, rng *rand.Rand) {
 		}
 	}
 	r.v.hold = func(*http.Request) { r.v.late() }
+	r.v.permitted = func(who, path, state string) {
+		tr.Lock()
+		defer tr.Unlock()
+		tr.rights[who+path] = append(tr.rights[who+path], change{time.Now(), state})
+	}
 	r.v.undeleted = func(path, value string) {
 		tr.Lock()
 		defer tr.Unlock()
@@ -189,8 +194,9 @@ func (tr *truth) unmount(r *rig, paths []string) {
 // the request's end on nobody may get a hit.
 func (tr *truth) revoke(r *rig, who string, how int) {
 	tr.Lock()
+	// Once its parent was revoked alone, child is nobody's.
+	tr.dead["child"] = tr.dead["child"] || who == "one" && how != 3 && !tr.dead["one"]
 	tr.dead[who] = true
-	tr.dead["child"] = tr.dead["child"] || who == "one" && how != 3
 	tr.Unlock()
 	switch how {
 	case 0:
@@ -221,8 +227,6 @@ func (tr *truth) policy(r *rig, who, path string, may bool) {
 		return
 	}
 	tr.barred[who+path] = t.denied[path] && !may // unless it was given again meanwhile
-	state := map[bool]string{false: "may"}[t.denied[path]]
-	tr.rights[who+path] = append(tr.rights[who+path], change{time.Now(), state})
 }
 
 func (tr *truth) allow(r *rig, who, path string, may bool) {

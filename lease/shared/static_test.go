@@ -140,6 +140,21 @@ func TestATokensEndEndsItsHits(t *testing.T) {
 	})
 }
 
+// TestATokenInItsLastSecond: its time left is 0 then, as that of one without an end.
+func TestATokenInItsLastSecond(t *testing.T) {
+	in(t, func(c *Config) { c.MaxAge = time.Hour }, func(r *rig) {
+		r.v.kv[app] = "v"
+		a := r.v.login("a", func(t *vaultToken) { t.end = time.Now().Add(900 * time.Millisecond) })
+		for range 3 {
+			r.ask(a, "GET", app)
+		}
+		time.Sleep(time.Second)
+		if g := r.ask(a, "GET", app); g.hit || g.status != 403 {
+			t.Errorf("after its end: %+v", g)
+		}
+	})
+}
+
 // TestATokenRenewedByOthersEarnsHitsAgain: what the look-up said of its end is not for ever.
 func TestATokenRenewedByOthersEarnsHitsAgain(t *testing.T) {
 	in(t, func(c *Config) { c.MaxAge = time.Hour }, func(r *rig) {
