@@ -93,7 +93,6 @@ func (v *vaultSide) listenerClient(env environ.Environ) (*api.Client, error) {
 		return nil, err
 	}
 	limitKeeping(client, among(v.cfg.Vault.DisableIdle, features), among(v.cfg.Vault.DisableKeepAlives, features))
-	v.own = append(v.own, client)
 	return client, nil
 }
 

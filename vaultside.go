@@ -30,7 +30,7 @@ type vaultSide struct {
 	cfg     *config.Config
 	log     *slog.Logger
 	client  *api.Client
-	own     []*api.Client // beside client: made by clientFor and listenerClient
+	own     []*api.Client // made by clientFor
 	session *auth.Session // nil: listeners only, for clients with tokens of their own
 	store   *lease.Store  // nil without a session
 	reading *reading      // nil: no secret is named; once started the conductor's, guarded by mu for others

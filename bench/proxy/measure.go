@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,15 +38,19 @@ type field struct {
 	token                   string
 	direct                  *child
 	static, plain           pair // with cache_static_secrets, without
-	alone                   pair // before a stand-in for Vault
+	alone                   pair // before standIn, each on the first core, all others on the second
+	standIn                 *child
 	bareLease, bareKV       *child
 	leaseScript, readScript string
+	wrk                     []string // how it is called
+	distinctScript          string
 }
 
 const creation = `{"policies":["default"],"ttl":"24h","meta":{"n":"%s"}}`
 
 func measure(o options) (err error) {
 	f := &field{options: o}
+	f.wrk = []string{"wrk"}
 	if f.dir, err = os.MkdirTemp("", "bench-proxy-"); err != nil {
 		return err
 	}
@@ -67,17 +72,51 @@ func measure(o options) (err error) {
 	return t.write(o)
 }
 
-// passThrough measures what no cache answers; it returns the rate of vault proxy.
+// passThrough measures what no cache answers; it returns the rate of vault proxy for
+// reads of many secrets.
 func (f *field) passThrough(t *table) float64 {
+	f.wrk = append(on(1), "wrk")
 	alone := f.rates("/v1/secret/data/any", f.readScript, 16, f.alone.ours, f.alone.theirs)
-	t.row("uncached pass-through, what the proxy itself can carry (before a stand-in that answers with Vault's bytes at once)", alone[0].rate, alone[1].rate, "1/s", "vault proxy", atLeast, 3)
+	f.wrk = []string{"wrk"}
+	t.row("uncached pass-through, the proxy alone on one core (before a stand-in that answers with Vault's bytes at once)", alone[0].rate, alone[1].rate, "1/s", "vault proxy", atLeast, 3)
 	t.row("the same, processor time of the proxy for a request", alone[0].cost, alone[1].cost, "us", "vault proxy", noLimit, 0)
-	// A query we do not know is never kept, by us.
-	pass := f.rates("/v1/secret/data/uncached?x=1", f.readScript, 16, f.plain.ours, f.plain.theirs, f.direct)
-	t.row("uncached pass-through, Vault on the same cores, one path", pass[0].rate, pass[1].rate, "1/s", "vault proxy", atLeast, 3)
-	t.row("the same: the most that is possible here, straight to Vault", pass[2].rate, pass[1].rate, "1/s", "vault proxy", noLimit, 0)
-	return pass[1].rate
+	reads := 0.0
+	for _, load := range []struct{ name, path, script string }{
+		{"sys/seal-status, Vault on the same cores", "/v1/sys/seal-status", f.readScript},
+		{fmt.Sprintf("KV reads of %d secrets in turn, Vault on the same cores", secrets), "", f.distinctScript},
+	} {
+		pass := f.rates(load.path, load.script, 16, f.plain.ours, f.plain.theirs, f.direct)
+		t.row("uncached pass-through, "+load.name, pass[0].rate, pass[1].rate, "1/s", "vault proxy", atLeast, 3)
+		t.row("the same: straight to Vault, the most that is possible here", pass[2].rate, pass[1].rate, "1/s", "vault proxy", noLimit, 0)
+		t.row("the same, processor time of the proxy for a request", pass[0].cost, pass[1].cost, "us", "vault proxy", noLimit, 0)
+		reads = pass[1].rate
+	}
+	return reads
 }
+
+// secrets is how many there are for reads that never ask for the same soon again.
+const secrets = 20000
+
+// write makes the secrets.
+func (f *field) write() {
+	var all sync.WaitGroup
+	work := make(chan int)
+	for range 16 {
+		all.Go(func() {
+			for i := range work {
+				f.ask(f.direct, "POST", fmt.Sprintf("/v1/secret/data/s%d", i), "root", `{"data":{"user":"app","password":"correct horse battery staple"}}`)
+			}
+		})
+	}
+	for i := range secrets {
+		work <- i
+	}
+	close(work)
+	all.Wait()
+}
+
+// on is the prefix of a command that is to run on one core.
+func on(core int) []string { return []string{"taskset", "-c", strconv.Itoa(core % runtime.NumCPU())} }
 
 // cached measures what the cache answers.
 func (f *field) cached(t *table, uncached float64) error {
@@ -86,7 +125,7 @@ func (f *field) cached(t *table, uncached float64) error {
 	t.row("cached lease", lease[0].rate, lease[2].rate, "1/s", "a bare net/http handler", atLeast, 0.8)
 	read := f.rates("/v1/secret/data/bench", f.readScript, 16, f.static.ours, f.static.theirs, f.bareKV)
 	t.row("cached KV read, at most 10 s old", read[0].rate, read[1].rate, "1/s", "vault proxy, stale for ever here", atLeast, 1.7)
-	t.row("cached KV read", read[0].rate, uncached, "1/s", "vault proxy's uncached read", atLeast, 15)
+	t.row("cached KV read", read[0].rate, uncached, "1/s", "vault proxy's uncached reads of many secrets", atLeast, 15)
 	n, err := f.burst()
 	if err != nil {
 		return err
@@ -114,7 +153,7 @@ func (f *field) start() (err error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	for _, path := range []string{"bench", "uncached"} {
+	for _, path := range []string{"bench"} {
 		var status int
 		for range 500 { // the mount upgrades itself first
 			if status, _ = f.ask(f.direct, "POST", "/v1/secret/data/"+path, "root", `{"data":{"user":"app","password":"correct horse battery staple"}}`); status == 200 {
@@ -132,6 +171,7 @@ func (f *field) start() (err error) {
 		return err
 	}
 	f.token = auth.Auth.Client_token
+	f.write()
 	return f.servers()
 }
 
@@ -148,6 +188,10 @@ func (f *field) servers() (err error) {
 			return err
 		}
 	}
+	port := freePort()
+	if f.standIn, err = run(port, bytes.NewReader(kv), nil, "taskset", append(on(1)[1:], os.Args[0], "-role=bare", fmt.Sprintf("-address=127.0.0.1:%d", port))...); err != nil {
+		return err
+	}
 	sink := filepath.Join(f.dir, "token")
 	if err := os.WriteFile(sink, []byte(f.token), 0o600); err != nil {
 		return err
@@ -160,7 +204,7 @@ func (f *field) servers() (err error) {
 	}{
 		{login + "cache { cache_static_secrets = true }", f.direct, &f.static},
 		{login + "cache {}", f.direct, &f.plain},
-		{"cache {}", f.bareKV, &f.alone},
+		{"cache {}", f.standIn, &f.alone},
 	} {
 		for binary, to := range map[string]**child{f.envexec: &p.to.ours, f.vault: &p.to.theirs} {
 			if *to, err = f.proxy(binary, p.upstream, p.config); err != nil {
@@ -170,9 +214,12 @@ func (f *field) servers() (err error) {
 	}
 	time.Sleep(2 * time.Second) // until the logins are done, which nothing tells
 	f.readScript, f.leaseScript = filepath.Join(f.dir, "read.lua"), filepath.Join(f.dir, "lease.lua")
+	f.distinctScript = filepath.Join(f.dir, "distinct.lua")
 	head := fmt.Sprintf("wrk.headers[\"X-Vault-Token\"] = %q\nwrk.headers[\"X-Vault-Request\"] = \"true\"\n", f.token)
 	for path, text := range map[string]string{
-		f.readScript:  head,
+		f.readScript: head,
+		f.distinctScript: head + fmt.Sprintf("local threads = 0\nfunction setup(t) t:set(\"n\", threads * %d) threads = threads + 1 end\n"+
+			"function request() n = (n + 1) %% %d return wrk.format(\"GET\", \"/v1/secret/data/s\" .. n) end\n", secrets/2, secrets),
 		f.leaseScript: head + fmt.Sprintf("wrk.method = \"POST\"\nwrk.body = %q\n", fmt.Sprintf(creation, "bench")),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -189,11 +236,15 @@ func (f *field) proxy(binary string, upstream *child, config string) (*child, er
 	if err := os.WriteFile(path, fmt.Appendf(nil, "vault { address = %q }\n%s\nlistener \"tcp\" {\n  address = \"127.0.0.1:%d\"\n  tls_disable = true\n}\n", upstream.url, config, port), 0o600); err != nil {
 		return nil, err
 	}
-	return run(port, nil, nil, binary, "proxy", "-config="+path)
+	command := []string{binary, "proxy", "-config=" + path}
+	if upstream == f.standIn {
+		command = append(on(0), command...)
+	}
+	return run(port, nil, nil, command[0], command[1:]...)
 }
 
 func (f *field) stop() {
-	for _, c := range []*child{f.static.ours, f.static.theirs, f.plain.ours, f.plain.theirs, f.alone.ours, f.alone.theirs, f.bareLease, f.bareKV, f.direct} {
+	for _, c := range []*child{f.static.ours, f.static.theirs, f.plain.ours, f.plain.theirs, f.alone.ours, f.alone.theirs, f.standIn, f.bareLease, f.bareKV, f.direct} {
 		if c != nil {
 			c.stop()
 		}
@@ -231,7 +282,7 @@ func (f *field) rates(path, script string, connections int, servers ...*child) [
 	for range f.rounds {
 		for i, s := range servers {
 			before := s.cpu()
-			out, err := exec.Command("wrk", "-t2", fmt.Sprintf("-c%d", connections), "-d"+f.duration.String(), "--latency", "-s", script, s.url+path).CombinedOutput()
+			out, err := exec.Command(f.wrk[0], append(f.wrk[1:], "-t2", fmt.Sprintf("-c%d", connections), "-d"+f.duration.String(), "--latency", "-s", script, s.url+path)...).CombinedOutput()
 			if err != nil || bytes.Contains(out, []byte("Non-2xx")) {
 				fmt.Fprintf(os.Stderr, "wrk %s: %v\n%s", path, err, out)
 			}
