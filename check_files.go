@@ -162,6 +162,9 @@ func bare(err error) error {
 
 // appended checks a file that is opened where it is.
 func (c *checkup) appended(what, file string) {
+	if info, err := os.Stat(file); what == "log_file" && err == nil && info.IsDir() {
+		file = filepath.Join(file, "vault.log") // as telemetry.LogFile has it
+	}
 	switch info, err := os.Stat(file); {
 	case file == "":
 	case err != nil || info.IsDir():

@@ -221,11 +221,12 @@ func TestCheckPlaces(t *testing.T) {
 		c.appended("log_file", filepath.Join(dir, "log"))
 		c.appended("log_file", "")
 		c.appended("log_file", filepath.Join(dir, "locked/log"))
+		c.appended("log_file", filepath.Join(dir, "private")) // a directory stands for vault.log in it
 		if err := os.Chmod(filepath.Join(dir, "log"), 0o400); err != nil {
 			t.Fatal(err)
 		}
 		c.appended("log_file", filepath.Join(dir, "log"))
-		told(t, c, "ok log can be written", "problem log cannot be made in", "problem log cannot be written: permission denied")
+		told(t, c, "ok log can be written", "problem log cannot be made in", "ok private/vault.log can be written", "problem log cannot be written: permission denied")
 
 		c = &checkup{}
 		c.persist(config.Persist{Type: "file", Path: filepath.Join(dir, "absent", "cache"), KeyFile: filepath.Join(dir, "nokey")})
