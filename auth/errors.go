@@ -52,17 +52,10 @@ func judge(err error) verdict {
 	if errors.As(err, &ce) || errors.As(err, &we) {
 		return denied
 	}
-	var re *api.ResponseError
-	if !errors.As(err, &re) || re.RawError { // what is not Vault's answer came from something before it
-		return transient
-	}
-	switch s := re.StatusCode; {
+	switch {
 	case method.InvalidToken(err):
 		return badToken
-	case s == http.StatusTooManyRequests, s == http.StatusRequestTimeout,
-		s == http.StatusPreconditionFailed, s == 472, s == 473: // standby and consistency answers
-		return transient
-	case s >= 400 && s < 500:
+	case method.Denied(err):
 		return denied
 	}
 	return transient

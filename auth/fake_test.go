@@ -27,6 +27,8 @@ type fakeVault struct {
 	look  func(token string) (status int, answer string) // lookup-self
 	calls []string                                       // "renew-self TOKEN"
 
+	revoke int // status of revoke-self; 0 = it works
+
 	wrapping func(op, token string) (status int, answer string) // sys/wrapping/OP
 }
 
@@ -46,6 +48,9 @@ func (f *fakeVault) RoundTrip(r *http.Request) (*http.Response, error) {
 		status, ttl = f.renew(token)
 		b, _ := json.Marshal(map[string]any{"auth": map[string]any{"client_token": token, "lease_duration": ttl, "renewable": true}})
 		body = string(b)
+	}
+	if op == "revoke-self" && f.revoke != 0 {
+		status = f.revoke
 	}
 	switch {
 	case strings.Contains(r.URL.Path, "/wrapping/"):

@@ -15,7 +15,7 @@ func (l *loop) login() {
 		l.resume(l.kept)
 		return
 	}
-	l.busy = true
+	l.busy, l.missed = true, ""
 	l.begin(func(ctx context.Context) func(*loop) {
 		print := l.fingerprint(ctx) // before Login reads them: a change in between is seen as one
 		ctx, cancel := l.lingering(ctx)
@@ -70,6 +70,12 @@ func (l *loop) loginDone(print string, changed bool, s *api.Secret, err error) {
 	}
 	l.setError(nil)
 	l.want, l.refused, l.next, l.failures = "", false, 0, 0
+	if l.missed != "" && l.missed != l.tried { // is this login with the newest?
+		l.begin(func(ctx context.Context) func(*loop) {
+			print := l.fingerprint(ctx)
+			return func(l *loop) { l.changed(print) }
+		})
+	}
 	now := l.cfg.now()
 	l.born = now
 	t.Namespace = l.client.Namespace()

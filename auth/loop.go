@@ -39,6 +39,7 @@ type loop struct {
 	born     time.Duration // when the last login succeeded
 	tried    string        // fingerprint at the last attempt
 	refused  bool          // the last attempt was denied
+	missed   string        // fingerprint that came while it was in flight
 }
 
 func (l *loop) run() error {
@@ -136,8 +137,14 @@ func (l *loop) retireLife(o *life) {
 		defer cancel()
 		err := l.revokeUntil(ctx, t)
 		return func(l *loop) {
-			if err != nil && l.ctx.Err() == nil {
+			switch {
+			case err == nil:
+			case l.ctx.Err() == nil:
 				l.cfg.Logger.Warn("old token was not revoked", "epoch", t.Epoch, "error", Describe(err))
+			default: // cut short by the end: Close tries again
+				l.mu.Lock()
+				l.lives = append([]*life{o}, l.lives...)
+				l.mu.Unlock()
 			}
 		}
 	})
@@ -155,6 +162,9 @@ func (l *loop) current() *life {
 func (l *loop) changed(print string) {
 	if print == "" || print == l.tried {
 		return
+	}
+	if l.busy {
+		l.missed = print
 	}
 	follow, ok := l.cfg.Method.(interface{ Follow() bool })
 	switch {

@@ -395,3 +395,52 @@ func TestStaleSinkIsWrittenAgain(t *testing.T) {
 		_ = stop()
 	})
 }
+
+// TestCredentialsThatChangeDuringALogin: a change seen while a login is in flight, which then
+// succeeds with the old ones, is no change lost.
+func TestCredentialsThatChangeDuringALogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &fakeMethod{print: "a"}
+		m.login = func(n int) (*api.Secret, error) {
+			m.mu.Unlock()
+			if n == 1 {
+				time.Sleep(2 * time.Second)
+				m.change("b")
+				time.Sleep(5 * time.Second)
+			}
+			m.mu.Lock()
+			return service(string(rune('0'+n)), 3600), nil
+		}
+		s, stop := start(t, &fakeVault{}, m, func(c *Config) { c.Reauth = true })
+		time.Sleep(10 * time.Minute)
+		if tok, _ := s.Token(); tok.Epoch != 2 || m.count() != 2 {
+			t.Errorf("%d logins, want one with each of the credentials", m.count())
+		}
+		_ = stop()
+	})
+}
+
+// TestTheEndDuringARevocation: an old token whose revocation waits for Vault when the session
+// ends is revoked by Close.
+func TestTheEndDuringARevocation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		vault := &fakeVault{revoke: 503}
+		m := &fakeMethod{print: "first", login: func(n int) (*api.Secret, error) { return service(string(rune('0'+n)), 3600), nil }}
+		s, stop := start(t, vault, m, func(c *Config) { c.Reauth = true })
+		time.Sleep(3 * time.Second)
+		m.change("again")
+		time.Sleep(3 * time.Second)
+		s.Retire(2)
+		time.Sleep(5 * time.Second)
+		if vault.count("revoke-self 1") == 0 || m.count() != 2 {
+			t.Fatalf("%d logins, %d revocations were tried", m.count(), vault.count("revoke-self 1"))
+		}
+		_ = stop()
+		vault.mu.Lock()
+		vault.revoke, vault.calls = 0, nil
+		vault.mu.Unlock()
+		if err := s.Close(t.Context()); err != nil || vault.count("revoke-self 1") != 1 || vault.count("revoke-self 2") != 1 {
+			t.Errorf("%v: Close revoked %v, want both tokens", err, vault.calls)
+		}
+	})
+}

@@ -36,7 +36,7 @@ func methodKeys() map[string][]methodKey {
 		"approle": {
 			{name: "role_id_file_path", kind: "string", required: true, instead: "role_id", doc: "file with the role id"},
 			{name: "secret_id_file_path", kind: "string", doc: "file with the secret id; without it the role id alone logs in"},
-			{name: "remove_secret_id_file_after_reading", kind: "weak bool", def: "true", doc: "remove that file once it is read"},
+			{name: "remove_secret_id_file_after_reading", kind: "weak bool", def: "true", doc: "remove that file once Vault has answered"},
 			{name: "secret_id_response_wrapping_path", kind: "string", doc: "the file holds a wrapping token made at this path, auth/approle/role/NAME/secret-id"},
 			{name: "role_id", kind: "string", ours: true, doc: "the role id itself, instead of its file"},
 			{name: "secret_id", kind: "string", ours: true, doc: "the secret id itself, instead of its file"}},
@@ -71,7 +71,7 @@ func methodKeys() map[string][]methodKey {
 			{name: "jwt_exp", kind: "number", def: "15", doc: "minutes the signed JWT lives"}},
 		"jwt": {
 			{name: "path", kind: "string", required: true, instead: "jwt", doc: "file with the JWT"}, role,
-			{name: "remove_jwt_after_reading", kind: "weak bool", def: "true", doc: "remove that file once it is read"},
+			{name: "remove_jwt_after_reading", kind: "weak bool", def: "true", doc: "remove that file once Vault has answered"},
 			{name: "remove_jwt_follows_symlinks", kind: "weak bool", def: "false", doc: "remove what a link points at"},
 			{name: "jwt_read_period", kind: "duration", def: "500ms when removing, else 1m", doc: "how often to look for a new one"},
 			{name: "jwt", kind: "string", ours: true, doc: "the JWT itself, instead of its file"}},
@@ -105,7 +105,7 @@ func passwordKeys(ours bool) []methodKey {
 	return []methodKey{
 		{name: "username", kind: "string", required: true, instead: "username_file_path", ours: ours, doc: "account"},
 		{name: "password_file_path", kind: "string", required: true, instead: "password", ours: ours, doc: "file with its password"},
-		{name: "remove_password_after_reading", kind: "weak bool", def: "true", ours: ours, doc: "remove that file once it is read"},
+		{name: "remove_password_after_reading", kind: "weak bool", def: "true", ours: ours, doc: "remove that file once Vault has answered"},
 		{name: "remove_password_follows_symlinks", kind: "weak bool", def: "false", ours: ours, doc: "remove what a link points at"},
 		{name: "password_read_period", kind: "duration", def: "500ms when removing, else 1m", ours: ours, doc: "how often to look for a new one"},
 		{name: "password", kind: "string", ours: true, doc: "the password itself, instead of its file"},

@@ -69,6 +69,26 @@ func Refusal(what string, err error, texts ...string) error {
 	return err
 }
 
+// Denied reports whether err is Vault's own no, which waiting does not change.
+func Denied(err error) bool {
+	var re *api.ResponseError
+	if !errors.As(err, &re) || re.RawError { // what is not Vault's answer came from something before it
+		return false
+	}
+	switch re.StatusCode {
+	case http.StatusTooManyRequests, http.StatusRequestTimeout,
+		http.StatusPreconditionFailed, 472, 473: // standby and consistency answers
+		return false
+	}
+	return re.StatusCode >= 400 && re.StatusCode < 500
+}
+
+// answered reports whether Vault has given its word on the credentials of a login.
+func answered(err error) bool {
+	var we *WrappingError
+	return err == nil || errors.As(err, &we) || Denied(err)
+}
+
 // ResponseError is Vault's refusal with what api.ResponseError has no place for.
 type ResponseError struct {
 	*api.ResponseError

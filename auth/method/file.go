@@ -27,40 +27,51 @@ type File struct {
 	// end, and closed, so that the program does not inherit it.
 	Path string
 	What string // names the credential in errors
-	// Remove deletes the file once it has been read. With FollowSymlinks, a
-	// symlink's target is deleted instead of the link.
+	// Remove lets Spent delete the file. With FollowSymlinks, a symlink's target is
+	// deleted instead of the link.
 	Remove, FollowSymlinks bool
 	// Verbatim keeps white space except line ends at the end: for passwords.
 	Verbatim bool
 
 	mu    sync.Mutex
 	last  string
-	seen  fs.FileInfo // of the file last came from
+	seen  fs.FileInfo // of the file Read got last from; nil = none that Spent may delete
 	taken bool        // the descriptor was read
 }
 
 // Read returns the trimmed content. A file that is absent or empty gives the
-// last value read; when there is none, the error is a *CredentialError. The
-// file is then removed if it should be; the error of that is returned as
-// removal, and the value is good all the same.
-func (f *File) Read() (value string, removal, err error) {
+// last value read; when there is none, the error is a *CredentialError.
+func (f *File) Read() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	value, err = f.read()
+	value, info, err := f.read()
 	if err != nil || value == "" {
 		if f.last != "" {
-			return f.last, nil, nil
+			return f.last, nil
 		}
 		if err == nil {
 			err = errEmpty
 		}
-		return "", nil, &CredentialError{What: f.What, Path: f.Path, Err: cause(err), Hint: f.hint(err)}
+		return "", &CredentialError{What: f.What, Path: f.Path, Err: cause(err), Hint: f.hint(err)}
 	}
-	f.last = value
-	if f.Remove {
-		removal = f.remove()
+	f.last, f.seen = value, info
+	return value, nil
+}
+
+// Spent deletes the file, with Remove, once Vault has given its word on a login with
+// what Read got from it, which ended with err. While there is no such word it stays: a
+// process that is started anew has nothing else to log in with.
+func (f *File) Spent(err error) error {
+	if !f.Remove || !answered(err) {
+		return nil
 	}
-	return value, removal, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.seen == nil || f.taken {
+		return nil
+	}
+	defer func() { f.seen = nil }()
+	return f.remove()
 }
 
 // hint says what to do about a file that holds no credential.
@@ -68,7 +79,7 @@ func (f *File) hint(err error) string {
 	absent := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case absent && f.Remove:
-		return fmt.Sprintf("nothing was sent to Vault; the file is removed once it is read, so each start needs a new one: deliver the %s anew, or keep its file by a remove_… setting", f.What)
+		return fmt.Sprintf("nothing was sent to Vault; the file is removed once Vault has answered, so each start needs a new one: deliver the %s anew, or keep its file by a remove_… setting", f.What)
 	case absent, errors.Is(err, errEmpty):
 		return fmt.Sprintf("nothing was sent to Vault; write the %s into that file, or name another", f.What)
 	case errors.Is(err, fs.ErrPermission):
@@ -81,7 +92,7 @@ func (f *File) hint(err error) string {
 func (f *File) Peek() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if v, err := f.read(); err == nil && v != "" {
+	if v, _, err := f.read(); err == nil && v != "" {
 		if f.taken {
 			f.last = v
 		}
@@ -97,24 +108,24 @@ func (f *File) Forget() {
 	f.last = ""
 }
 
-func (f *File) read() (string, error) {
+func (f *File) read() (string, fs.FileInfo, error) {
 	file, err := f.open()
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	f.seen, _ = file.Stat()
+	info, _ := file.Stat()
 	b, err := whole(file)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	if bytes.IndexByte(b, 0) >= 0 {
-		return "", errors.New("it holds NUL bytes")
+		return "", nil, errors.New("it holds NUL bytes")
 	}
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")) // the mark Windows' tools put before text
 	if f.Verbatim {
-		return strings.TrimRight(string(b), "\r\n"), nil
+		return strings.TrimRight(string(b), "\r\n"), info, nil
 	}
-	return strings.TrimSpace(string(b)), nil
+	return strings.TrimSpace(string(b)), info, nil
 }
 
 func (f *File) open() (*os.File, error) {
@@ -175,9 +186,6 @@ func descriptor(path string) (fd int, ok bool) {
 }
 
 func (f *File) remove() error {
-	if f.taken {
-		return nil
-	}
 	path := f.Path
 	if f.FollowSymlinks {
 		if target, err := filepath.EvalSymlinks(path); err == nil {
@@ -185,7 +193,7 @@ func (f *File) remove() error {
 		}
 	}
 	// What was put in its place since has not been read.
-	if now, err := os.Stat(path); err == nil && f.seen != nil && (!os.SameFile(now, f.seen) || now.ModTime() != f.seen.ModTime()) {
+	if now, err := os.Stat(path); err == nil && (!os.SameFile(now, f.seen) || now.ModTime() != f.seen.ModTime()) {
 		return nil
 	}
 	if err := os.Remove(path); err != nil {

@@ -27,7 +27,7 @@ func TestFileContent(t *testing.T) {
 		write(t, path, text)
 		for i, verbatim := range []bool{false, true} {
 			f := &File{Path: path, What: "credential", Verbatim: verbatim}
-			got, _, err := f.Read()
+			got, err := f.Read()
 			var ce *CredentialError
 			if got != want[i] || (want[i] == "") != errors.As(err, &ce) || err != nil && strings.Contains(err.Error(), "x00b") {
 				t.Errorf("%.20q, verbatim %v: %q, %v, want %q", text, verbatim, got, err, want[i])
@@ -75,15 +75,15 @@ func TestRemovalSparesTheNewest(t *testing.T) {
 			_ = os.Remove(path)
 			test.place()
 			f := &File{Path: path, What: "credential", Remove: true, FollowSymlinks: follow}
-			if _, err := f.read(); err != nil {
+			if _, err := f.Read(); err != nil {
 				t.Fatal(err)
 			}
 			test.replace()
-			if err := f.remove(); err != nil {
+			if err := f.Spent(nil); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
-			if got, removal, err := f.Read(); !strings.HasSuffix(got, "2") && got != "two" || removal != nil || err != nil {
-				t.Errorf("%s, follow %v: the new one reads as %q, %v, %v", name, follow, got, removal, err)
+			if got, err := f.Read(); !strings.HasSuffix(got, "2") && got != "two" || err != nil || f.Spent(nil) != nil {
+				t.Errorf("%s, follow %v: the new one reads as %q, %v", name, follow, got, err)
 			}
 			if _, err := os.Stat(path); err == nil {
 				t.Errorf("%s, follow %v: what was read stays", name, follow)
@@ -100,7 +100,7 @@ func TestFileThatCannotBeReadAnyMore(t *testing.T) {
 	f := &File{Path: path, What: "credential"}
 	read := func(want string) {
 		t.Helper()
-		if got, _, err := f.Read(); got != want || err != nil {
+		if got, err := f.Read(); got != want || err != nil {
 			t.Errorf("%q, %v, want %q", got, err, want)
 		}
 	}

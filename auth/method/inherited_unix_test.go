@@ -15,7 +15,7 @@ import (
 // TestFileFromADescriptor: read once, by whoever asks first, and then closed.
 func TestFileFromADescriptor(t *testing.T) {
 	for name, first := range map[string]func(*File) string{
-		"read": func(f *File) string { v, _, _ := f.Read(); return v },
+		"read": func(f *File) string { v, _ := f.Read(); return v },
 		"peek": (*File).Peek,
 	} {
 		r, w, err := os.Pipe()
@@ -32,8 +32,8 @@ func TestFileFromADescriptor(t *testing.T) {
 		if v := first(f); v != "hvs.token" {
 			t.Errorf("%s: got %q", name, v)
 		}
-		if v, removal, err := f.Read(); v != "hvs.token" || removal != nil || err != nil || f.Peek() != v {
-			t.Errorf("%s: afterwards %q, %v, %v", name, v, removal, err)
+		if v, err := f.Read(); v != "hvs.token" || f.Spent(nil) != nil || err != nil || f.Peek() != v {
+			t.Errorf("%s: afterwards %q, %v", name, v, err)
 		}
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); !errors.Is(err, unix.EBADF) {
 			t.Errorf("%s: the descriptor is still open: %v", name, err)
@@ -49,7 +49,7 @@ func TestOwnDescriptorsAreNotRead(t *testing.T) {
 	}
 	defer func() { _ = own.Close() }()
 	for _, fd := range []int{int(own.Fd()), 987} {
-		_, _, err := (&File{Path: fmt.Sprintf("/proc/self/fd/%d", fd), What: "token"}).Read()
+		_, err := (&File{Path: fmt.Sprintf("/proc/self/fd/%d", fd), What: "token"}).Read()
 		if err == nil || !strings.Contains(err.Error(), "was not handed to envexec") {
 			t.Errorf("descriptor %d: %v", fd, err)
 		}

@@ -87,7 +87,7 @@ func TestFileRemembersAndForgets(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	f := &File{Path: path, What: "thing", Remove: true}
 	var ce *CredentialError
-	if _, _, err := f.Read(); !errors.As(err, &ce) || !errors.Is(err, os.ErrNotExist) && !strings.Contains(err.Error(), "no such file") {
+	if _, err := f.Read(); !errors.As(err, &ce) || !errors.Is(err, os.ErrNotExist) && !strings.Contains(err.Error(), "no such file") {
 		t.Errorf("an absent file: %v", err)
 	}
 	put := func(s string) {
@@ -97,31 +97,31 @@ func TestFileRemembersAndForgets(t *testing.T) {
 		}
 	}
 	put(" \n")
-	if _, _, err := f.Read(); !errors.As(err, &ce) {
+	if _, err := f.Read(); !errors.As(err, &ce) {
 		t.Errorf("an empty file: %v", err)
 	}
 	put(" value\n")
 	if f.Peek() != "value" {
 		t.Error("Peek does not see the value")
 	}
-	if v, removal, err := f.Read(); v != "value" || removal != nil || err != nil {
-		t.Errorf("read %q, %v, %v", v, removal, err)
+	if v, err := f.Read(); v != "value" || err != nil || f.Spent(nil) != nil {
+		t.Errorf("read %q, %v", v, err)
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the file was not removed")
 	}
-	if v, _, err := f.Read(); v != "value" || err != nil || f.Peek() != "value" {
+	if v, err := f.Read(); v != "value" || err != nil || f.Peek() != "value" {
 		t.Errorf("read again: %q, %v", v, err)
 	}
 	f.Forget()
-	if _, _, err := f.Read(); err == nil {
+	if _, err := f.Read(); err == nil {
 		t.Error("remembered after Forget")
 	}
 	put("a\x00b")
-	if _, _, err := f.Read(); err == nil {
+	if _, err := f.Read(); err == nil {
 		t.Error("NUL bytes pass")
 	}
-	if _, _, err := (&File{Path: t.TempDir(), What: "thing"}).Read(); err == nil {
+	if _, err := (&File{Path: t.TempDir(), What: "thing"}).Read(); err == nil {
 		t.Error("a directory passes")
 	}
 }
@@ -137,8 +137,8 @@ func TestFileRemovesLinkOrTarget(t *testing.T) {
 			t.Skip(err)
 		}
 		f := &File{Path: link, What: "thing", Remove: true, FollowSymlinks: follow}
-		if _, removal, err := f.Read(); removal != nil || err != nil {
-			t.Fatal(removal, err)
+		if _, err := f.Read(); err != nil || f.Spent(nil) != nil {
+			t.Fatal(err)
 		}
 		_, terr := os.Lstat(target)
 		_, lerr := os.Lstat(link)

@@ -92,7 +92,7 @@ type Method struct {
 func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	body := map[string]any{"role_id": m.cfg.RoleID}
 	if m.cfg.RoleIDFile != "" {
-		id, _, err := m.role.Read()
+		id, err := m.role.Read()
 		if err != nil {
 			return nil, err
 		}
@@ -100,24 +100,30 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	}
 	id, err := m.secretID(ctx, client)
 	if err != nil {
+		m.spent(err)
 		return nil, err
 	}
 	if id != "" {
 		body["secret_id"] = id
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	m.spent(err)
+	return s, err
+}
+
+// spent lets the secret id's file go once Vault has answered.
+func (m *Method) spent(err error) {
+	if removal := m.secret.Spent(err); removal != nil {
+		m.cfg.Logger.Warn("secret id file stays readable", "error", removal)
+	}
 }
 
 func (m *Method) secretID(ctx context.Context, client *api.Client) (string, error) {
 	id := m.cfg.SecretID.Reveal()
 	if m.cfg.SecretIDFile != "" {
-		var removal, err error
-		id, removal, err = m.secret.Read()
-		if err != nil {
+		var err error
+		if id, err = m.secret.Read(); err != nil {
 			return "", err
-		}
-		if removal != nil {
-			m.cfg.Logger.Warn("secret id file stays readable", "error", removal)
 		}
 	}
 	if id == "" || m.cfg.WrappingPath == "" {
@@ -131,6 +137,7 @@ func (m *Method) secretID(ctx context.Context, client *api.Client) (string, erro
 		return "", err
 	}
 	m.wrapping, m.unwrapped = id, unwrapped
+	m.spent(nil) // whatever becomes of the login
 	return unwrapped, nil
 }
 

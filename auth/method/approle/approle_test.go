@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -78,5 +79,59 @@ func TestUnwrapsInTheNamespaceOfTheLogin(t *testing.T) {
 	}
 	if want := "sys/wrapping/lookup in team/a, sys/wrapping/unwrap in team/a, auth/approle/login in team/a"; strings.Join(seen, ", ") != want {
 		t.Errorf("%v, want %s", seen, want)
+	}
+}
+
+// TestSecretIDFileOutlivesAnOutage: the file goes when Vault has answered, not before: a process
+// that ends while Vault is away would otherwise leave nothing to log in with.
+func TestSecretIDFileOutlivesAnOutage(t *testing.T) {
+	var answer func(w http.ResponseWriter, path string)
+	v := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r.URL.Path) }))
+	t.Cleanup(v.Close)
+	c := api.DefaultConfig()
+	c.Address, c.HttpClient, c.MaxRetries = v.URL, v.Client(), 0
+	client, err := api.NewClient(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.SetMaxRetries(0)
+	status := func(code int, body string) func(http.ResponseWriter, string) {
+		return func(w http.ResponseWriter, _ string) { w.WriteHeader(code); _, _ = io.WriteString(w, body) }
+	}
+	unwrapping := func(w http.ResponseWriter, path string) {
+		body := map[string]string{"/v1/sys/wrapping/lookup": `{"data":{"creation_path":"a/b"}}`, "/v1/sys/wrapping/unwrap": `{"data":{"secret_id":"s"}}`}[path]
+		if body == "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			body = `{"errors":["Vault is sealed"]}`
+		}
+		_, _ = io.WriteString(w, body)
+	}
+	const wrapping = "hvs.wrapping-token-of-a-secret-id"
+	for name, test := range map[string]struct {
+		answer        func(http.ResponseWriter, string)
+		path, content string
+		stays         bool
+	}{
+		"sealed":                   {status(503, `{"errors":["Vault is sealed"]}`), "", "id", true},
+		"quota":                    {status(429, `{"errors":["rate limit"]}`), "", "id", true},
+		"a proxy's refusal":        {status(403, "<html>no</html>"), "", "id", true},
+		"denied":                   {status(400, `{"errors":["invalid secret id"]}`), "", "id", false},
+		"good":                     {status(200, `{"auth":{"client_token":"t"}}`), "", "id", false},
+		"wrapped, sealed":          {status(503, `{"errors":["Vault is sealed"]}`), "a/b", wrapping, true},
+		"wrapped, not a wrapping":  {status(200, `{}`), "a/b", "id", true},
+		"wrapped, spent":           {status(400, `{"errors":["wrapping token is not valid or does not exist"]}`), "a/b", wrapping, false},
+		"unwrapped, then no login": {unwrapping, "a/b", wrapping, false},
+	} {
+		path := filepath.Join(t.TempDir(), "secret")
+		authtest.WriteFile(t, path, test.content)
+		answer = test.answer
+		m, err := New(Config{RoleID: "r", SecretIDFile: path, WrappingPath: test.path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = m.Login(t.Context(), client)
+		if _, serr := os.Stat(path); (serr == nil) != test.stays {
+			t.Errorf("%s: the file stays: %v, want %v (%v)", name, serr == nil, test.stays, err)
+		}
 	}
 }

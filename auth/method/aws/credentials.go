@@ -131,7 +131,7 @@ func (m *Method) webIdentity(ctx context.Context) (keys, error) {
 		return keys{}, nil
 	}
 	file := method.File{Path: path, What: "aws web identity token"}
-	token, _, err := file.Read()
+	token, err := file.Read()
 	if err != nil {
 		return keys{}, err
 	}
@@ -188,7 +188,7 @@ func (m *Method) container(ctx context.Context) (keys, error) {
 	token := m.cfg.Env("AWS_CONTAINER_AUTHORIZATION_TOKEN")
 	if path := m.cfg.Env("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); path != "" {
 		file := method.File{Path: path, What: "aws container authorization token"}
-		if token, _, err = file.Read(); err != nil {
+		if token, err = file.Read(); err != nil {
 			return keys{}, err
 		}
 	}
@@ -304,6 +304,6 @@ func (m *Method) ownNonce() (string, error) {
 		return m.nonce, errors.Join(err, f.Sync(), f.Close())
 	}
 	file := method.File{Path: m.cfg.NonceFile, What: "ec2 nonce"}
-	m.nonce, _, err = file.Read()
+	m.nonce, err = file.Read()
 	return m.nonce, err
 }

@@ -36,7 +36,7 @@ func (m *Method) environmentToken(ctx context.Context) (string, error) {
 		form.Set("client_assertion", jwt)
 	case tenant != "" && client != "" && env("AZURE_FEDERATED_TOKEN_FILE") != "":
 		file := method.File{Path: env("AZURE_FEDERATED_TOKEN_FILE"), What: "azure federated token"}
-		jwt, _, err := file.Read()
+		jwt, err := file.Read()
 		if err != nil {
 			return "", err
 		}

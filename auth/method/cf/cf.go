@@ -67,11 +67,11 @@ type Method struct {
 
 // Login implements api.AuthMethod.
 func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	cert, _, err := m.cert.Read()
+	cert, err := m.cert.Read()
 	if err != nil {
 		return nil, err
 	}
-	text, _, err := m.key.Read()
+	text, err := m.key.Read()
 	if err != nil {
 		return nil, err
 	}

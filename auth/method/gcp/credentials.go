@@ -188,7 +188,7 @@ func (m *Method) subject(ctx context.Context, c credential) (string, error) {
 	switch s := c.Source; {
 	case s.File != "":
 		file := method.File{Path: s.File, What: "google subject token"}
-		value, _, err := file.Read()
+		value, err := file.Read()
 		if err != nil {
 			return "", err
 		}

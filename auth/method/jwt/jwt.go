@@ -130,7 +130,11 @@ func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, er
 	if m.cfg.Role != "" {
 		body["role"] = m.cfg.Role
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login", body)
+	if removal := m.file.Spent(err); removal != nil {
+		m.cfg.Logger.Warn("jwt file stays readable", "error", removal)
+	}
+	return s, err
 }
 
 func (m *Method) token(ctx context.Context) (string, error) {
@@ -140,11 +144,7 @@ func (m *Method) token(ctx context.Context) (string, error) {
 	case m.cfg.Path == "":
 		return m.cfg.Token.Reveal(), nil
 	}
-	token, removal, err := m.file.Read()
-	if removal != nil {
-		m.cfg.Logger.Warn("jwt file stays readable", "error", removal)
-	}
-	return token, err
+	return m.file.Read()
 }
 
 func (g *GitHub) fetch(ctx context.Context) (string, error) {
@@ -162,7 +162,7 @@ func (g *GitHub) fetch(ctx context.Context) (string, error) {
 	}}
 	body, err := method.Fetch(ctx, method.Public(), "github for an id token", req)
 	if err != nil {
-		return "", err
+		return "", method.Refused("github's id token", err)
 	}
 	var answer struct {
 		Value string `json:"value"`

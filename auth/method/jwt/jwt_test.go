@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/envexec/envexec/auth/authtest"
+	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -83,6 +84,23 @@ func TestSources(t *testing.T) {
 	for name, c := range map[string]Config{"none": {}, "two": {Path: "x", Token: secret.NewText("y")}, "no url": {GitHub: &GitHub{RequestURL: "/x"}}} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestGitHubRefusal: a job token GitHub does not take (any more) ends the job at once; an outage does not.
+func TestGitHubRefusal(t *testing.T) {
+	for status, denied := range map[int]bool{401: true, 403: true, 404: true, 429: false, 500: false, 503: false} {
+		service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		m, err := New(Config{Role: "ci", GitHub: &GitHub{RequestURL: service.URL, RequestToken: secret.NewText("job-token")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = m.Login(t.Context(), nil)
+		service.Close()
+		var ce *method.CredentialError
+		if err == nil || errors.As(err, &ce) != denied {
+			t.Errorf("status %d: %v, want denied %v", status, err, denied)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func hidden(t *testing.T, err error, b []byte) {
 	text := err.Error()
 	for i := range len(b) - 8 {
 		part := b[i : i+8]
-		for _, form := range []string{string(part), fmt.Sprintf("%x", part), strings.Trim(fmt.Sprint(part), "[]"), base64.StdEncoding.EncodeToString(part)} {
+		for _, form := range []string{string(part), fmt.Sprintf("%x", part), strings.Trim(fmt.Sprintf("%d", part), "[]"), base64.StdEncoding.EncodeToString(part)} {
 			if strings.Contains(text, form) {
 				t.Fatalf("the error shows the file: %q", text)
 			}

@@ -52,7 +52,7 @@ type Method struct {
 
 // Login implements api.AuthMethod.
 func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	jwt, _, err := m.file.Read()
+	jwt, err := m.file.Read()
 	if err != nil {
 		return nil, err
 	}

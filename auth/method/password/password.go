@@ -86,23 +86,23 @@ type Method struct {
 func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
 	password := m.cfg.Password.Reveal()
 	if m.cfg.PasswordFile != "" {
-		var removal, err error
-		password, removal, err = m.file.Read()
-		if err != nil {
+		var err error
+		if password, err = m.file.Read(); err != nil {
 			return nil, err
-		}
-		if removal != nil {
-			m.cfg.Logger.Warn("password file stays readable", "error", removal)
 		}
 	}
 	user := m.cfg.Username
 	if m.cfg.UsernameFile != "" {
 		var err error
-		if user, _, err = m.user.Read(); err != nil {
+		if user, err = m.user.Read(); err != nil {
 			return nil, err
 		}
 	}
-	return method.Login(ctx, client, m.cfg.MountPath+"/login/"+user, map[string]any{"password": password})
+	s, err := method.Login(ctx, client, m.cfg.MountPath+"/login/"+user, map[string]any{"password": password})
+	if removal := m.file.Spent(err); removal != nil {
+		m.cfg.Logger.Warn("password file stays readable", "error", removal)
+	}
+	return s, err
 }
 
 // Consumes implements method.Consumer.

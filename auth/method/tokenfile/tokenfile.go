@@ -39,7 +39,7 @@ type Method struct{ file method.File }
 
 // Login implements api.AuthMethod by lookup-self, with the token in Data["id"].
 func (m *Method) Login(ctx context.Context, client *api.Client) (*api.Secret, error) {
-	id, _, err := m.file.Read()
+	id, err := m.file.Read()
 	if err != nil {
 		return nil, err
 	}
