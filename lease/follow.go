@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/envexec/envexec/internal/clock"
 	"github.com/envexec/envexec/internal/events"
 	"github.com/envexec/envexec/secret"
 )
@@ -13,7 +14,7 @@ import (
 const (
 	// followAfter spares a program that is done at once the request for the stream.
 	followAfter = 2 * time.Second
-	// noEvents is the pause before a server that has no events is asked again.
+	// noEvents is the pause before a server that has no events, or refused them, is asked again.
 	noEvents = time.Hour
 	// eventGap is the least time between two reads of one secret for events' sake.
 	eventGap = 500 * time.Millisecond
@@ -21,13 +22,18 @@ const (
 
 // follow listens to the server's events, where it has them, until ctx ends: a changed
 // secret is read at once. Its interval stays, for events get lost, and none come about
-// paths the token may not subscribe to.
+// paths the token may not subscribe to. A token of few uses is not spent on it.
 func (s *Store) follow(ctx context.Context) {
 	for pause(ctx, followAfter); ctx.Err() == nil && !s.followable(); {
 		pause(ctx, followAfter)
 	}
 	for fails := 1; ctx.Err() == nil; fails++ {
-		err := events.Listen(ctx, s.cfg.Events, s.newestToken(), func() {
+		t := s.newestToken()
+		if t.NumUses > 0 {
+			s.untilOtherToken(ctx, t)
+			continue
+		}
+		err := events.Listen(ctx, s.cfg.Events, t, func() {
 			fails = 1
 			s.log.Info("the server tells of changed secrets as they happen")
 		}, s.heard)
@@ -35,10 +41,21 @@ func (s *Store) follow(ctx context.Context) {
 		if errors.Is(err, events.ErrNone) {
 			wait = noEvents
 			s.log.Debug("the server tells of no changes: secrets are read by their intervals alone")
+		} else if errors.Is(err, events.ErrRefused) {
+			s.log.Debug("no event stream", "error", err)
+			s.untilOtherToken(ctx, t)
+			continue
 		} else if ctx.Err() == nil {
 			s.log.Debug("event stream ended, will be opened again", "error", err, "wait", wait)
 		}
 		pause(ctx, wait)
+	}
+}
+
+// untilOtherToken returns when t is no longer the newest token, or after noEvents.
+func (s *Store) untilOtherToken(ctx context.Context, t secret.Token) {
+	for until := s.now() + noEvents; ctx.Err() == nil && s.now() < until && s.newestToken().Epoch == t.Epoch; {
+		pause(ctx, clock.MaxSleep)
 	}
 }
 

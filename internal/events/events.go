@@ -26,6 +26,9 @@ const (
 // ErrNone says that the server has no event stream.
 var ErrNone = errors.New("the server has no event stream")
 
+// ErrRefused says that the token has no right to the event stream.
+var ErrRefused = errors.New("the event stream was refused: the token's policies do not allow it")
+
 // Change is one changed KV secret.
 type Change struct {
 	Namespace string
@@ -37,7 +40,7 @@ type Change struct {
 // Listen opens the stream with a token and calls changed for every change until it
 // breaks, is silent for over a minute, or ctx ends. do sends a request whose URL is a
 // path only. opened is called once the server tells of changes; what was read before
-// may have changed unheard. ErrNone, or why it ended, comes back.
+// may have changed unheard. ErrNone, ErrRefused, or why it ended, comes back.
 func Listen(ctx context.Context, do func(*http.Request) (*http.Response, error), t secret.Token, opened func(), changed func(Change)) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, path, nil)
 	if err != nil {
@@ -60,6 +63,8 @@ func Listen(ctx context.Context, do func(*http.Request) (*http.Response, error),
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
 		return ErrNone
+	case resp.StatusCode == http.StatusForbidden:
+		return ErrRefused
 	case resp.StatusCode != http.StatusSwitchingProtocols || !ok:
 		return errors.New("the event stream was refused: " + resp.Status)
 	}

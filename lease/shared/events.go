@@ -13,7 +13,7 @@ import (
 	"github.com/envexec/envexec/internal/events"
 )
 
-// noEvents is the pause before a server that has no events is asked again.
+// noEvents is the pause before a server that has no events, or refused them, is asked again.
 const noEvents = 10 * time.Minute
 
 // follow keeps the event stream open until ctx ends. While it is open MaxAgeEvents
@@ -30,6 +30,9 @@ func (c *Cache) follow(ctx context.Context) {
 			fails = 1
 		}
 		wait := c.backoff.Wait(fails, 0, 0)
+		if errors.Is(err, events.ErrRefused) {
+			wait = noEvents
+		}
 		level := slog.LevelDebug // said once, then only when it changes
 		if fails == 1 {
 			level = slog.LevelInfo

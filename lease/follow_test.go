@@ -1,0 +1,50 @@
+package lease
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/envexec/envexec/secret"
+)
+
+// TestEventsCostATokenNothing: each request for the stream is one of the uses of a token of few
+// uses, and one more refusal for a token without the right. The first is not made, the second
+// not repeated until there is another token.
+func TestEventsCostATokenNothing(t *testing.T) {
+	for name, test := range map[string]struct{ uses, hour, other int32 }{
+		"use-limited":     {5, 0, 0},
+		"without a right": {0, 1, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked atomic.Int32
+			cfg := Config{Events: func(*http.Request) (*http.Response, error) {
+				asked.Add(1)
+				return &http.Response{StatusCode: http.StatusForbidden, Status: "403 Forbidden", Body: io.NopCloser(strings.NewReader(""))}, nil
+			}}
+			serve := func(call) reply { return kv2Answer(1, map[string]any{"k": "v"}) }
+			inBubble(t, cfg, serve, func(w *world) {
+				login := func(epoch uint64) {
+					tok := secret.Token{ID: secret.NewText("hvs.token"), Epoch: epoch, Own: true, NumUses: int(test.uses)}
+					if err := w.WriteToken(w.t.Context(), tok); err != nil {
+						t.Fatal(err)
+					}
+				}
+				login(1)
+				w.get(read("secret/data/a"))
+				time.Sleep(50 * time.Minute)
+				if n := asked.Load(); n != test.hour {
+					t.Errorf("%d requests for the stream in 50 minutes, want %d", n, test.hour)
+				}
+				login(2)
+				time.Sleep(5 * time.Minute)
+				if n := asked.Load(); n != test.other {
+					t.Errorf("%d requests after another login, want %d", n, test.other)
+				}
+			})
+		})
+	}
+}
