@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/windows"
+	"golang.org/x/sys/windows/registry"
 	"golang.org/x/sys/windows/svc"
 	"golang.org/x/sys/windows/svc/eventlog"
 	"golang.org/x/sys/windows/svc/mgr"
@@ -67,6 +68,9 @@ func installService(m *mgr.Mgr, o config.ServiceOptions, inherited []string, std
 	if err != nil {
 		return err
 	}
+	if err := unexpanded(append([]string{self}, o.Args...)); err != nil {
+		return err
+	}
 	account := o.Account
 	if account == "" {
 		account = `NT SERVICE\` + o.Name
@@ -90,6 +94,19 @@ func installService(m *mgr.Mgr, o config.ServiceOptions, inherited []string, std
 		fmt.Fprintf(stdout, "events will have no description: %v\n", err)
 	}
 	fmt.Fprintf(stdout, "installed %s as %s: %s\n", o.Name, account, windows.ComposeCommandLine(append([]string{self}, o.Args...)))
+	return nil
+}
+
+// unexpanded refuses what the manager would put variables into: it expands the line it
+// keeps (REG_EXPAND_SZ), and has no way to write a percent sign.
+func unexpanded(args []string) error {
+	line := windows.ComposeCommandLine(args)
+	switch text, err := registry.ExpandString(line); {
+	case err != nil:
+		return fmt.Errorf("expand %s: %w", line, err)
+	case text != line:
+		return misconfigured{fmt.Errorf("the service manager would make %s of %s: write the values themselves instead of %%NAME%%, or put the argument into a file", text, line)}
+	}
 	return nil
 }
 
@@ -146,7 +163,7 @@ func startService(s *mgr.Service, stdout io.Writer) error {
 }
 
 func stopService(s *mgr.Service, stdout io.Writer) error {
-	now, err := halt(s)
+	now, err := halt(s, endProcess)
 	if err != nil {
 		return managerError("stop service "+s.Name, err)
 	}
@@ -154,31 +171,83 @@ func stopService(s *mgr.Service, stdout io.Writer) error {
 	return nil
 }
 
-// halt stops the service if it runs. One that is still starting takes no request: its
-// process is ended, and with it all it has started.
-func halt(s *mgr.Service) (svc.Status, error) {
-	now, err := s.Control(svc.Stop)
-	switch {
-	case errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE):
-		return s.Query()
-	case errors.Is(err, windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL), errors.Is(err, windows.ERROR_INVALID_SERVICE_CONTROL):
-		if now, err = s.Query(); err == nil && now.State == svc.StartPending {
-			return svc.Status{State: svc.Stopped}, endProcess(now.ProcessId)
-		}
-	}
-	for err == nil && now.State != svc.Stopped {
-		time.Sleep(servicePoll)
-		now, err = s.Query()
-	}
-	return now, err
+// controlled is what halt needs of a *mgr.Service.
+type controlled interface {
+	Control(svc.Cmd) (svc.Status, error)
+	Query() (svc.Status, error)
+	RecoveryActions() ([]mgr.RecoveryAction, error)
+	ResetPeriod() (uint32, error)
+	SetRecoveryActions(actions []mgr.RecoveryAction, resetPeriod uint32) error
+	ResetRecoveryActions() error
 }
 
-func endProcess(id uint32) error {
+// halt stops the service if it runs, and waits until it has stopped. One that is still
+// starting takes no request: its process is ended by end, and with it all it has started.
+func halt(s controlled, end func(process uint32, still func() bool) error) (svc.Status, error) {
+	for {
+		now, err := s.Control(svc.Stop)
+		switch {
+		case errors.Is(err, windows.ERROR_SERVICE_NOT_ACTIVE):
+			return s.Query()
+		case errors.Is(err, windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL), errors.Is(err, windows.ERROR_INVALID_SERVICE_CONTROL):
+			if now, err = s.Query(); err == nil && now.State == svc.StartPending {
+				ended, err := abandon(s, now.ProcessId, end)
+				if err != nil || ended {
+					return svc.Status{State: svc.Stopped}, err
+				}
+			}
+			// It has come to run meanwhile, and is asked again, or is stopping.
+		}
+		if err != nil || now.State == svc.Stopped {
+			return now, err
+		}
+		time.Sleep(servicePoll)
+	}
+}
+
+// abandonPatience is for the manager, which sees the end of a process a little later.
+const abandonPatience = 3 * time.Second
+
+// abandon ends a service that is starting, unless it runs by now. To the manager it has
+// crashed: as long as that takes it is told not to start such a one anew.
+func abandon(s controlled, process uint32, end func(process uint32, still func() bool) error) (ended bool, err error) {
+	starting := func() bool {
+		now, err := s.Query()
+		return err == nil && now.State == svc.StartPending && now.ProcessId == process
+	}
+	if actions, err := s.RecoveryActions(); err == nil && len(actions) > 0 {
+		period, err := s.ResetPeriod()
+		if err == nil {
+			err = s.ResetRecoveryActions()
+		}
+		if err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, s.SetRecoveryActions(actions, period)) }()
+	}
+	if err := end(process, starting); err != nil {
+		return false, err
+	}
+	for limit := time.Now().Add(abandonPatience); starting() && time.Now().Before(limit); {
+		time.Sleep(servicePoll)
+	}
+	now, err := s.Query()
+	return now.State == svc.Stopped || now.ProcessId == process && now.State == svc.StartPending, err
+}
+
+// endProcess ends a process if it still is the one meant: its number may have gone to another.
+func endProcess(id uint32, still func() bool) error {
 	h, err := windows.OpenProcess(windows.PROCESS_TERMINATE|windows.SYNCHRONIZE, false, id)
+	if errors.Is(err, windows.ERROR_INVALID_PARAMETER) { // it has ended
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = windows.CloseHandle(h) }()
+	if !still() {
+		return nil
+	}
 	if err := windows.TerminateProcess(h, statusOwn); err != nil {
 		return err
 	}
@@ -187,7 +256,7 @@ func endProcess(id uint32) error {
 }
 
 func uninstallService(s *mgr.Service, stdout io.Writer) error {
-	if _, err := halt(s); err != nil {
+	if _, err := halt(s, endProcess); err != nil {
 		return managerError("stop service "+s.Name, err)
 	}
 	if err := s.Delete(); err != nil {

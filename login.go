@@ -12,6 +12,7 @@ import (
 	"github.com/envexec/envexec/auth/sink"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/internal/files"
 )
 
 func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
@@ -95,7 +96,7 @@ func newMethod(l config.Login, server config.Vault, env environ.Environ, log *sl
 	if err != nil {
 		return nil, err
 	}
-	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: road.tls, Dial: road.dialWith})
+	return methods.New(name, settings, methods.Options{MountPath: l.MountPath, Env: get, Logger: log, TLS: road.tls, Dial: road.dialWith, OpenPrivate: files.OpenPrivate})
 }
 
 // filled reports whether one of the variables is more than set to nothing.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/windows/svc"
 
 	"github.com/envexec/envexec/internal/early"
+	"github.com/envexec/envexec/supervise"
 )
 
 // underManager runs job, as a service if the service manager has started us: also for
@@ -74,10 +75,10 @@ func (s *service) Execute(args []string, requests <-chan svc.ChangeRequest, chan
 	if len(args) > 0 && args[0] != "" {
 		name = args[0]
 	}
+	state := pending(svc.StartPending)
+	changes <- state // before anything that another service may hold up, as the event log's does
 	events := s.events(name)
 	defer events.close()
-	state := pending(svc.StartPending)
-	changes <- state
 
 	ready, result := make(chan struct{}, 1), make(chan int, 1)
 	var failure error // read after result
@@ -143,19 +144,12 @@ func (s *service) run(m *manager) int {
 		m.tellFailed(err)
 		return statusOwn
 	}
-	obeyManagerOnly()
+	supervise.IgnoreConsole()
 	return s.job(m, io.Discard, io.Discard)
 }
 
 // stopInOrder does what a TERM does elsewhere.
 func stopInOrder() { early.Raise(syscall.SIGTERM) }
-
-// obeyManagerOnly keeps console events away, which also come to services when
-// somebody logs off: they would stop us.
-func obeyManagerOnly() {
-	handler := windows.NewCallback(func(uint32) uintptr { return 1 })
-	_, _, _ = windows.NewLazySystemDLL("kernel32.dll").NewProc("SetConsoleCtrlHandler").Call(handler, 1)
-}
 
 // The service-specific exit codes are the program's own, and for what envexec itself
 // ends with, one that no program has: an error with the customer bit set, of the form of

@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc"
+	"golang.org/x/sys/windows/svc/mgr"
 
 	"github.com/envexec/envexec/config"
 )
@@ -202,5 +204,129 @@ func TestEventsAreWarningsAndErrors(t *testing.T) {
 	log.Warn(strings.Repeat("x", 40000))
 	if long := events.list[2]; len(long) > 31000 {
 		t.Errorf("%d characters: the event log takes 31,839", len(long))
+	}
+}
+
+// The event log is a service of its own, which may be slow: the manager is answered first.
+func TestServiceAnswersBeforeTheEventLogDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		changes, open := make(chan svc.Status, 1), make(chan struct{})
+		s := &service{
+			job:    func(*manager, io.Writer, io.Writer) int { return 0 },
+			events: func(string) eventLog { <-open; return newEventLog(noEvents{}) },
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.Execute([]string{"demo"}, nil, changes)
+		}()
+		synctest.Wait()
+		if len(changes) != 1 {
+			t.Error("the manager was not told that the service starts")
+		}
+		close(open)
+		<-done
+	})
+}
+
+// fakeControlled is a service as its manager shows it.
+type fakeControlled struct {
+	status  svc.Status
+	refusal error // to a request to stop
+	actions []mgr.RecoveryAction
+	log     []string
+	next    func() // after a request was answered
+}
+
+func (f *fakeControlled) Control(c svc.Cmd) (svc.Status, error) {
+	f.log = append(f.log, "stop")
+	refusal := f.refusal
+	if refusal == nil {
+		f.status.State = svc.StopPending
+	}
+	if f.next != nil {
+		f.next()
+	}
+	return f.status, refusal
+}
+
+func (f *fakeControlled) Query() (svc.Status, error) { return f.status, nil }
+
+func (f *fakeControlled) RecoveryActions() ([]mgr.RecoveryAction, error) { return f.actions, nil }
+
+func (f *fakeControlled) ResetPeriod() (uint32, error) { return 9, nil }
+
+func (f *fakeControlled) SetRecoveryActions(actions []mgr.RecoveryAction, period uint32) error {
+	f.log, f.actions = append(f.log, fmt.Sprintf("recover %d in %d", len(actions), period)), actions
+	return nil
+}
+
+func (f *fakeControlled) ResetRecoveryActions() error {
+	f.log, f.actions = append(f.log, "recover never"), nil
+	return nil
+}
+
+func TestServiceHalt(t *testing.T) {
+	restart := []mgr.RecoveryAction{{Type: mgr.ServiceRestart}}
+	starting := svc.Status{State: svc.StartPending, ProcessId: 7}
+	for _, tc := range []struct {
+		name string
+		at   fakeControlled
+		end  func(f *fakeControlled, still func() bool)
+		want string
+	}{
+		{name: "starting", at: fakeControlled{status: starting, refusal: windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL, actions: restart},
+			end:  func(f *fakeControlled, _ func() bool) { f.status = svc.Status{State: svc.Stopped} },
+			want: "stop, recover never, end 7 true, recover 1 in 9"},
+		{name: "starting, made by hand", at: fakeControlled{status: starting, refusal: windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL},
+			end:  func(f *fakeControlled, _ func() bool) { f.status = svc.Status{State: svc.Stopped} },
+			want: "stop, end 7 true"},
+		{name: "running when its end comes", at: fakeControlled{status: starting, refusal: windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL},
+			end: func(f *fakeControlled, _ func() bool) {
+				f.status.State, f.refusal = svc.Running, nil
+				f.next = func() { f.status.State = svc.Stopped }
+			},
+			want: "stop, end 7 true, stop"},
+		{name: "stopped", at: fakeControlled{refusal: windows.ERROR_SERVICE_NOT_ACTIVE, status: svc.Status{State: svc.Stopped}}, want: "stop"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := tc.at
+			now, err := halt(&f, func(process uint32, still func() bool) error {
+				f.log = append(f.log, fmt.Sprintf("end %d %v", process, still()))
+				tc.end(&f, still)
+				return nil
+			})
+			if got := strings.Join(f.log, ", "); err != nil || now.State != svc.Stopped || got != tc.want {
+				t.Errorf("%s: %q, %+v, %v; want %q", tc.name, got, now, err, tc.want)
+			}
+		})
+	}
+	// One that was starting when it was asked, and runs when it is looked at, is asked again.
+	synctest.Test(t, func(t *testing.T) {
+		f := fakeControlled{status: svc.Status{State: svc.Running}, refusal: windows.ERROR_SERVICE_CANNOT_ACCEPT_CTRL}
+		f.next = func() {
+			f.refusal = nil
+			if len(f.log) == 2 {
+				f.status.State = svc.Stopped
+			}
+		}
+		if now, err := halt(&f, nil); err != nil || now.State != svc.Stopped || len(f.log) != 2 {
+			t.Errorf("%+v, %v, %q", now, err, f.log)
+		}
+	})
+}
+
+// Its number may be another process's by the time it is ended.
+func TestServiceEndsOnlyTheProcessMeant(t *testing.T) {
+	if err := endProcess(windows.GetCurrentProcessId(), func() bool { return false }); err != nil {
+		t.Error(err) // and we live
+	}
+}
+
+func TestServiceArgumentsAreNotExpanded(t *testing.T) {
+	for arg, fine := range map[string]bool{"100%": true, "a%20b%20c": true, "%SystemRoot%": false, `x %systemroot%\y`: false} {
+		if err := unexpanded([]string{`C:\my app\envexec.exe`, arg}); (err == nil) != fine {
+			t.Errorf("%s: %v", arg, err)
+		}
 	}
 }

@@ -58,7 +58,7 @@ func TestAnswersKeepTheirLengthOrStream(t *testing.T) {
 			}
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
-			if err != nil || len(body) != size || resp.ContentLength >= 0 && resp.ContentLength != int64(size) || size <= 1 && resp.ContentLength != int64(size) {
+			if err != nil || len(body) != size || resp.ContentLength >= 0 && resp.ContentLength != int64(size) || size <= 1 && linesKnown && resp.ContentLength != int64(size) { // net/http's transport does not say what has come
 				t.Errorf("%d bytes in chunks: the client got %d, length %d, %v", size, len(body), resp.ContentLength, err)
 			}
 		}

@@ -24,6 +24,10 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
 	}
 	p.rewrite(out, c)
 	resp, err := p.upstream.RoundTrip(out)
+	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols { // net/http's transport lets it pass
+		_ = resp.Body.Close()
+		err = errors.New("it switches to a protocol that nobody asked for")
+	}
 	if err == nil {
 		dropHopByHop(resp.Header)
 		if err = p.inspect(resp, c); err != nil {

@@ -60,25 +60,39 @@ func alive(job windows.Handle) int {
 	return int(info.activeProcesses)
 }
 
-// resumeThreads wakes the one thread of a process created suspended.
+// resumeThreads wakes a process created suspended. Its thread is not always the only one
+// nor the first listed: virus scanners put threads of theirs into new processes. One that
+// runs already does not mind.
 func resumeThreads(pid uint32) error {
 	snap, err := windows.CreateToolhelp32Snapshot(windows.TH32CS_SNAPTHREAD, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = windows.CloseHandle(snap) }()
+	resumed, failure := false, errors.New("the new process has no thread")
 	entry := windows.ThreadEntry32{Size: uint32(unsafe.Sizeof(windows.ThreadEntry32{}))}
 	for err = windows.Thread32First(snap, &entry); err == nil; err = windows.Thread32Next(snap, &entry) {
 		if entry.OwnerProcessID != pid {
 			continue
 		}
-		th, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, entry.ThreadID)
-		if err != nil {
-			return err
+		if err := resume(entry.ThreadID); err != nil {
+			failure = err
+			continue
 		}
-		_, err = windows.ResumeThread(th)
-		_ = windows.CloseHandle(th)
+		resumed = true
+	}
+	if resumed {
+		return nil
+	}
+	return failure
+}
+
+func resume(thread uint32) error {
+	th, err := windows.OpenThread(windows.THREAD_SUSPEND_RESUME, false, thread)
+	if err != nil {
 		return err
 	}
-	return errors.New("the new process has no thread")
+	defer func() { _ = windows.CloseHandle(th) }()
+	_, err = windows.ResumeThread(th)
+	return err
 }

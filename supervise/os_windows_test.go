@@ -45,6 +45,16 @@ func childMain() bool {
 		tell(arg, strconv.Itoa(id))
 	case "sleep":
 		time.Sleep(10 * time.Minute)
+	case "console": // has changed, and what we take for ours has not
+		newHost()
+		had := systemConsole().present()
+		change := kernel32.NewProc("AllocConsole")
+		if had {
+			change = freeConsole
+		}
+		_, _, _ = change.Call()
+		page, err := windows.GetConsoleCP()
+		tell(arg, fmt.Sprint(had == (err == nil && page != 0), had == systemConsole().present()))
 	case "parent": // what envexec does, to be killed
 		p, err := newHost().start(childSpec("sleep"))
 		if err != nil {
@@ -271,6 +281,7 @@ func TestCtrlBreak(t *testing.T) {
 			present:  func() bool { return present },
 			attach:   func(pid uint32) error { note("attach %d", pid); return attach },
 			detach:   func() { note("detach") },
+			changed:  func() { note("changed") },
 			generate: func(event, group uint32) error { note("event %d to %d", event, group); return generate },
 		}
 	}
@@ -281,9 +292,9 @@ func TestCtrlBreak(t *testing.T) {
 		err     error
 	}{
 		{"with a console", api(true, nil, nil), "event 1 to 42", nil},
-		{"in a service", api(false, nil, nil), "attach 42, event 1 to 42, detach", nil},
-		{"without any", api(false, refuse, nil), "attach 42", refuse},
-		{"refused", api(false, nil, refuse), "attach 42, event 1 to 42, detach", refuse},
+		{"in a service", api(false, nil, nil), "attach 42, changed, event 1 to 42, detach, changed", nil},
+		{"without any", api(false, refuse, nil), "attach 42, changed", refuse},
+		{"refused", api(false, nil, refuse), "attach 42, changed, event 1 to 42, detach, changed", refuse},
 	} {
 		log = nil
 		if err := tc.console.interrupt(42); !errors.Is(err, tc.err) || strings.Join(log, ", ") != tc.want {
@@ -299,7 +310,7 @@ func TestCtrlBreak(t *testing.T) {
 		}
 		return nil
 	}
-	if err := c.interrupt(42, 43, 44, 45); err != nil || strings.Join(log, ", ") != "attach 42, attach 43, attach 44, event 1 to 42, detach" {
+	if err := c.interrupt(42, 43, 44, 45); err != nil || strings.Join(log, ", ") != "attach 42, attach 43, attach 44, changed, event 1 to 42, detach, changed" {
 		t.Errorf("%v, %q", err, log)
 	}
 	// It is the answer to every signal but KILL.
@@ -309,6 +320,18 @@ func TestCtrlBreak(t *testing.T) {
 		if err := p.stop(sig, true); err != nil || !slices.Equal(log, []string{"event 1 to 42"}) {
 			t.Errorf("%v: %q, %v", sig, log, err)
 		}
+	}
+}
+
+// While interrupt has joined a program's console, what is started must not share that.
+func TestTheConsoleIsAskedForOnce(t *testing.T) {
+	file := tempFile(t)
+	if err := runChild(t, "console "+file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || string(text) != "false true" {
+		t.Errorf("has no other console, seems to have the same: %s, %v", text, err)
 	}
 }
 

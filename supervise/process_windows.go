@@ -23,6 +23,7 @@ type windowsHost struct{ console consoleAPI }
 
 func newHost() host {
 	containSelf()
+	ownConsole()
 	return windowsHost{systemConsole()}
 }
 

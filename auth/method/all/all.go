@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"os"
 	"slices"
 	"strings"
 
@@ -39,6 +40,8 @@ type Options struct {
 	TLS func() (*tls.Config, error)
 	// Dial opens a TLS connection to Vault with these settings; nil = as the client does. For cert.
 	Dial func(ctx context.Context, network, addr string, settings *tls.Config) (net.Conn, error)
+	// OpenPrivate opens a file that only our own account may use; nil = with mode 0600. For aws.
+	OpenPrivate func(path string, flag int) (*os.File, error)
 }
 
 type constructor func(settings map[string]any, o Options) (api.AuthMethod, error)
@@ -50,7 +53,9 @@ func table() map[string]constructor {
 		"approle": entry(approle.FromMap, approle.New, func(c *approle.Config, o Options) {
 			c.MountPath, c.Logger = o.MountPath, o.Logger
 		}),
-		"aws":   entry(aws.FromMap, aws.New, func(c *aws.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
+		"aws": entry(aws.FromMap, aws.New, func(c *aws.Config, o Options) {
+			c.MountPath, c.Env, c.OpenPrivate = o.MountPath, o.Env, o.OpenPrivate
+		}),
 		"azure": entry(azure.FromMap, azure.New, func(c *azure.Config, o Options) { c.MountPath, c.Env = o.MountPath, o.Env }),
 		"cert":  entry(cert.FromMap, cert.New, func(c *cert.Config, o Options) { c.MountPath, c.TLS, c.Dial = o.MountPath, o.TLS, o.Dial }),
 		"cf":    withEnv(cf.FromMap, cf.New, func(c *cf.Config, o Options) { c.MountPath = o.MountPath }),

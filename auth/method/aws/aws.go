@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -43,6 +44,9 @@ type Config struct {
 	NonceFile string // ec2: made with a random nonce when it is absent
 
 	Env func(string) string // the environment; nil = empty
+	// OpenPrivate is os.OpenFile for a file that only our own account may use; nil = with
+	// mode 0600, which on Windows says nothing.
+	OpenPrivate func(path string, flag int) (*os.File, error)
 
 	// Seams.
 	now      func() time.Time
@@ -90,6 +94,9 @@ func New(c Config) (*Method, error) {
 	}
 	if c.Env == nil {
 		c.Env = func(string) string { return "" }
+	}
+	if c.OpenPrivate == nil {
+		c.OpenPrivate = func(path string, flag int) (*os.File, error) { return os.OpenFile(path, flag, 0o600) }
 	}
 	if c.now == nil {
 		c.now = time.Now

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -214,7 +215,14 @@ func TestInstance(t *testing.T) {
 }
 
 func TestEC2KeepsItsNonce(t *testing.T) {
-	c := Config{Type: EC2, Role: "app", metadata: imds(t), NonceFile: filepath.Join(t.TempDir(), "nonce")}
+	var opened []string
+	c := Config{
+		Type: EC2, Role: "app", metadata: imds(t), NonceFile: filepath.Join(t.TempDir(), "nonce"),
+		OpenPrivate: func(path string, flag int) (*os.File, error) {
+			opened = append(opened, path)
+			return os.OpenFile(path, flag, 0o600)
+		},
+	}
 	var nonces []any
 	for range 2 { // two processes
 		m, err := New(c)
@@ -232,6 +240,9 @@ func TestEC2KeepsItsNonce(t *testing.T) {
 	}
 	if nonces[0] == "" || nonces[0] != nonces[1] {
 		t.Error("the second process has another nonce")
+	}
+	if len(opened) == 0 || opened[0] != c.NonceFile {
+		t.Errorf("opened as private: %q", opened)
 	}
 }
 

@@ -297,7 +297,7 @@ func (m *Method) ownNonce() (string, error) {
 		m.nonce = rand.Text()
 		return m.nonce, nil
 	}
-	f, err := os.OpenFile(m.cfg.NonceFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := m.cfg.OpenPrivate(m.cfg.NonceFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err == nil {
 		m.nonce = rand.Text()
 		_, err = f.WriteString(m.nonce)
