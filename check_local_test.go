@@ -20,7 +20,7 @@ import (
 )
 
 // certificate is one in PEM, with its key, valid from an hour ago for left.
-func certificate(t *testing.T, name string, left time.Duration) (cert, key string) {
+func certificate(t *testing.T, name string, left time.Duration, ips ...string) (cert, key string) {
 	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -31,6 +31,9 @@ func certificate(t *testing.T, name string, left time.Duration) (cert, key strin
 		begin = time.Now().Add(24 * 365 * time.Hour)
 	}
 	text := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: begin, NotAfter: time.Now().Add(left)}
+	for _, ip := range ips {
+		text.IPAddresses = append(text.IPAddresses, net.ParseIP(ip))
+	}
 	der, err := x509.CreateCertificate(rand.Reader, text, text, &private.PublicKey, private)
 	if err != nil {
 		t.Fatal(err)

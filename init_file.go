@@ -79,6 +79,9 @@ func loginText(l config.Login) string {
 	return b.String()
 }
 
+// plain takes their meaning from the characters that have one in PATH#KEY.
+var plain = strings.NewReplacer(`\`, `\\`, "#", `\#`, "?", `\?`, "{", `\{`, "}", `\}`, "$", `\$`)
+
 // naming gives out each variable's name once.
 type naming map[string]string // name → path#key that has it
 
@@ -89,7 +92,7 @@ func (n naming) stanza(d discovery, key string) string {
 	if note != "" {
 		fmt.Fprintf(&b, "# %s\n", oneLine(note))
 	}
-	if key == "" || strings.Contains(d.path+key, "#") { // PATH#KEY cannot say it
+	if key == "" { // PATH#KEY must have one
 		field := ".Data"
 		if d.kv == 2 {
 			field = ".Data.data"
@@ -98,7 +101,7 @@ func (n naming) stanza(d discovery, key string) string {
 		fmt.Fprintf(&b, "env_template %q {\n  contents = %s\n}\n", name, quote(contents))
 		return b.String()
 	}
-	fmt.Fprintf(&b, "env %q {\n  secret = %s\n", name, quote(d.path+"#"+key))
+	fmt.Fprintf(&b, "env %q {\n  secret = %s\n", name, quote(plain.Replace(d.path)+"#"+plain.Replace(key)))
 	if d.null[key] {
 		b.WriteString("  optional = true # it is null now\n")
 	}

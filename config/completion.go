@@ -191,26 +191,54 @@ complete -c envexec -n __envexec_program -a '(__envexec_complete_program)'
 	return b.String()
 }
 
+// powershellScript completes nothing where a file or a free text belongs and behind --:
+// PowerShell completes file names then.
 func powershellScript() string {
 	var values strings.Builder
+	var others []string
 	for _, f := range Flags() {
-		if len(f.choices()) > 0 {
-			fmt.Fprintf(&values, "    '--%s' = '%s'\n", f.Name, strings.Join(f.choices(), " "))
+		switch {
+		case f.Arg == "":
+		case len(f.choices()) > 0:
+			fmt.Fprintf(&values, "    '--%s' = %s\n", f.Name, powershellList(f.choices()))
+		default:
+			others = append(others, "--"+f.Name)
 		}
 	}
 	all := append(append(commandNames(), string(Service)), flagList()...)
 	return fmt.Sprintf(`# PowerShell completion for envexec: envexec --completion powershell | Out-String | Invoke-Expression
-Register-ArgumentCompleter -Native -CommandName envexec -ScriptBlock {
+Register-ArgumentCompleter -Native -CommandName 'envexec' -ScriptBlock {
   param($word, $ast, $position)
   $before = @($ast.CommandElements | Where-Object { $_.Extent.EndOffset -lt $position } | ForEach-Object { $_.ToString() })
   if ($before -contains '--') { return }
   $values = @{
 %s  }
-  $words = '%s'
-  if ($before.Count -gt 0 -and $values.ContainsKey($before[-1])) { $words = $values[$before[-1]] }
-  $words.Split(' ') | Where-Object { $_ -like "$word*" } | ForEach-Object {
-    [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+  $others = %s
+  $words = %s
+  $prefix = ''
+  $last = ''
+  if ($before.Count -gt 0) { $last = $before[-1] }
+  $text = "$word"
+  if ($text -match '^(--[a-z-]+)=(.*)$') {
+    $last = $Matches[1]
+    $prefix = $last + '='
+    $text = $Matches[2]
+  }
+  if ($values.ContainsKey($last)) { $words = $values[$last] }
+  elseif ($prefix -or $others -contains $last) { return }
+  $words | Where-Object { $_.StartsWith($text, [StringComparison]::OrdinalIgnoreCase) } | ForEach-Object {
+    [System.Management.Automation.CompletionResult]::new($prefix + $_, $_, 'ParameterValue', $_)
   }
 }
-`, values.String(), strings.Join(all, " "))
+`, values.String(), powershellList(others), powershellList(all))
+}
+
+// powershellList writes an array of literal strings: between single quotes only a single
+// quote has a meaning, and two of them are one.
+func powershellList(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = "'" + strings.ReplaceAll(w, "'", "''") + "'"
+	}
+	return "@(" + strings.Join(quoted, ", ") + ")"
 }

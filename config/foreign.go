@@ -43,6 +43,18 @@ var foreignFlags = map[string]string{
 	"non-interactive":             "envexec never asks in a run: leave it out",
 }
 
+// foreignKeys are keys of Nomad's template and of consul-template, by what to write here.
+var foreignKeys = map[string]string{
+	"template.data":          "write contents",
+	"template.env":           "for variables write an env_template \"NAME\" stanza for each, or from",
+	"template.change_mode":   "write an on_change stanza here, with policy restart, signal, hook or none",
+	"template.change_signal": `write an on_change stanza here, with policy = "signal" and signal`,
+	"template.change_script": `write an on_change stanza here, with policy = "hook" and hook, or command`,
+	"template.splay":         "write splay in the change stanza, or in exec here for the command alone",
+	"template.once":          "write once in the start stanza, or --once",
+	"template.vault_grace":   "leases are always replaced in time: leave it out",
+}
+
 // foreignWords are commands of the same tools.
 var foreignWords = map[string]string{
 	"agent":           "write envexec --config FILE",

@@ -6,8 +6,12 @@ import (
 	"strings"
 )
 
-// hint names the nearest key here, else the stanza a misplaced key belongs to.
+// hint says what another tool's key is called here, else names the nearest key here, else
+// the stanza a misplaced key belongs to.
 func (d *decoder) hint(name string, s stanza) string {
+	if h := foreignKeys[strings.ToLower(d.key(name))]; h != "" {
+		return h
+	}
 	if h := didYouMean(name, s.names()); h != "" {
 		return h
 	}

@@ -9,6 +9,9 @@ import (
 	"github.com/envexec/envexec/environ"
 )
 
+// unescape is what a backslash does in a KEY; in a PATH the renderer does it.
+var unescape = strings.NewReplacer(`\\`, `\`, `\#`, "#", `\?`, "?", `\{`, "{", `\}`, "}", `\$`, "$")
+
 // reference is PATH#KEY[#VERSION] taken apart.
 type reference struct {
 	path, key string
@@ -18,7 +21,7 @@ type reference struct {
 // parseReference reads PATH#KEY[#VERSION]; a leading vault: is left out.
 func parseReference(text string) (reference, error) {
 	rest := strings.TrimPrefix(text, "vault:")
-	parts := strings.Split(rest, "#")
+	parts := atHashes(rest)
 	r := reference{path: strings.Trim(parts[0], "/")}
 	switch {
 	case r.path == "":
@@ -28,7 +31,7 @@ func parseReference(text string) (reference, error) {
 	case len(parts) > 3:
 		return r, fmt.Errorf("%q has more than PATH#KEY#VERSION", text)
 	}
-	r.key = parts[1]
+	r.key = unescape.Replace(parts[1])
 	if len(parts) == 3 {
 		var err error
 		if r.version, err = parseVersion(parts[2]); err != nil {
@@ -36,6 +39,20 @@ func parseReference(text string) (reference, error) {
 		}
 	}
 	return r, nil
+}
+
+// atHashes splits at each # that no backslash makes plain.
+func atHashes(s string) (parts []string) {
+	from := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '#':
+			parts, from = append(parts, s[from:i]), i+1
+		}
+	}
+	return append(parts, s[from:])
 }
 
 func parseVersion(s string) (int, error) {
