@@ -52,7 +52,7 @@ func newWire(t *http.Transport, base *url.URL) *wire {
 }
 
 // secured shakes hands as t would, for HTTP/1.1.
-func (plain dial) secured(t *http.Transport, host string) dial {
+func (d dial) secured(t *http.Transport, host string) dial {
 	settings := &tls.Config{MinVersion: tls.VersionTLS12}
 	if t.TLSClientConfig != nil {
 		settings = t.TLSClientConfig.Clone()
@@ -64,7 +64,7 @@ func (plain dial) secured(t *http.Transport, host string) dial {
 	}
 	limit := cmp.Or(t.TLSHandshakeTimeout, dialTimeout)
 	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := plain(ctx)
+		conn, err := d(ctx)
 		if err != nil {
 			return nil, err
 		}
