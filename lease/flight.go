@@ -204,6 +204,7 @@ func (s *Store) failed(f *flight, err error) func() {
 		return s.renewFailed(f, why)
 	}
 	e, now := f.e, s.now()
+	news := e.err == nil || e.err.Error() != why.err.Error()
 	e.err = why.err
 	e.fetchFails++
 	limit := patience(e.lease.end, now)
@@ -231,7 +232,7 @@ func (s *Store) failed(f *flight, err error) func() {
 		wait = max(wait, s.cfg.MinInterval)
 	}
 	e.fetchAt = now + wait
-	return s.grumbling(e, why, wait, e.fetchFails == 1)
+	return s.grumbling(e, why, wait, news)
 }
 
 // renewFailed applies a failed renewal. s.mu is held.
@@ -254,7 +255,7 @@ func (s *Store) renewFailed(f *flight, why *failure) func() {
 		if e.renewAt >= e.lease.end && !e.superseded {
 			e.renewAt = never
 		}
-		return s.grumbling(e, why, wait, e.rFails == 1)
+		return s.grumbling(e, why, wait, false)
 	default: // the lease is over
 		e.renewAt, e.fetchAt = never, now
 		return func() { s.log.Warn("lease is gone, fetching anew", "secret", e.req.String(), "error", why.err) }

@@ -70,10 +70,10 @@ type grumble struct {
 // grumbleEvery is the least time between two warnings about failures that heal by waiting.
 const grumbleEvery = 5 * time.Second
 
-// grumbling returns what to say about a failure. s.mu is held.
-func (s *Store) grumbling(e *entry, why *failure, wait time.Duration, first bool) func() {
+// grumbling returns what to say about a failure; news: the last one was another, or none. s.mu is held.
+func (s *Store) grumbling(e *entry, why *failure, wait time.Duration, news bool) func() {
 	// A refusal before there was a value is its reader's to tell.
-	now, hidden, loud := s.now(), 0, first && why.kind == refused && e.value != nil
+	now, hidden, loud := s.now(), 0, news && why.kind == refused && e.value != nil
 	if why.kind != refused {
 		if loud = now >= s.quiet.until; loud {
 			hidden, s.quiet = s.quiet.suppressed, grumble{until: now + grumbleEvery}
