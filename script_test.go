@@ -369,7 +369,7 @@ type vaultKey struct{}
 
 // cmdVault drives a real Vault. The first must be start.
 //
-//	vault start [durable|events|tls]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
+//	vault start [durable|events|tls|mutual]    VAULT_ADDR is set, KV 2 at secret/, KV 1 at kv1/
 //	vault put PATH k=v…             KV 2 below secret/, KV 1 below kv1/, else a plain write
 //	vault long PATH KEY N           a value of N bytes
 //	vault many PATH N               keys k0, k1, … with values v0, v1, …
@@ -403,12 +403,17 @@ func cmdVault(ts *testscript.TestScript, neg bool, args []string) {
 			opts = append(opts, vaulttest.WithEvents(t))
 		case len(args) > 1 && args[1] == "tls":
 			opts = append(opts, vaulttest.TLS())
+		case len(args) > 1 && args[1] == "mutual":
+			opts = append(opts, vaulttest.MutualTLS())
 		}
 		v.Server = vaulttest.Start(t, opts...)
 		ts.Setenv("VAULT_ADDR", v.Addr)
 		ts.Setenv("SERVER_ADDR", v.Addr)
 		ts.Setenv("ROOT_TOKEN", v.RootToken)
 		ts.Setenv("SERVER_CACERT", v.CACert)
+		ts.Setenv("MUTUAL_ADDR", v.Mutual.Addr)
+		ts.Setenv("PAIR_CERT", v.Mutual.Cert)
+		ts.Setenv("PAIR_KEY", v.Mutual.Key)
 		ts.Setenv("SERVER_PORT", v.Addr[strings.LastIndex(v.Addr, ":")+1:])
 		return
 	}

@@ -207,7 +207,7 @@ func (t tlsFiles) config() (*tls.Config, error) {
 	if t.v.ClientCert != "" {
 		pair, err := tls.LoadX509KeyPair(t.v.ClientCert, t.v.ClientKey)
 		if err != nil {
-			return nil, fmt.Errorf("load the client certificate for Vault: %w", err)
+			return nil, fmt.Errorf("load the client certificate %s with the key %s: %w", t.v.ClientCert, t.v.ClientKey, err)
 		}
 		// Given whatever CAs the server lists: cert auth may trust others.
 		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }

@@ -30,6 +30,7 @@ type Server struct {
 	Addr      string // http://127.0.0.1:port
 	RootToken string
 	CACert    string // a PEM file, of a TLS server; "" = plain HTTP
+	Mutual    Mutual // of a MutualTLS server
 
 	options options
 	binary  string
@@ -46,6 +47,7 @@ type options struct {
 	binary    string // "" = Binary()
 	durable   bool
 	tls       bool
+	mutual    bool
 	pluginDir string
 	node      string // raft's name for it; "" = one
 	join      string // address of the leader to join
@@ -175,6 +177,13 @@ func (s *Server) arguments() ([]string, error) {
 			"-dev-listen-address=127.0.0.1:" + strconv.Itoa(s.port)}
 		if s.options.tls {
 			args = append(args, "-dev-tls", "-dev-tls-cert-dir="+s.dir)
+		}
+		if s.options.mutual {
+			config, err := s.openMutual()
+			if err != nil {
+				return nil, err
+			}
+			args = append(args, "-config="+config)
 		}
 		if s.options.pluginDir != "" {
 			args = append(args, "-dev-plugin-dir="+s.options.pluginDir, "-dev-plugin-init=false")
