@@ -297,7 +297,7 @@ func describeState(s svc.Status) string {
 func describeEnd(s svc.Status) string {
 	own := map[uint32]string{
 		statusUsage: "wrong usage", statusUnreachable: "Vault is not reachable", statusDenied: "the login was denied",
-		statusConfig: "configuration", statusNotRunnable: "the program cannot be run", 127: "the program was not found",
+		statusConfig: "configuration", statusNotRunnable: "the program cannot be run", statusNotFound: "the program was not found",
 	}
 	code := s.ServiceSpecificExitCode
 	switch {

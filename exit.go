@@ -10,6 +10,8 @@ import (
 	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/envtemplate"
+	"github.com/envexec/envexec/internal/admin"
 	"github.com/envexec/envexec/internal/foreign"
 	"github.com/envexec/envexec/secret"
 	"github.com/envexec/envexec/supervise"
@@ -23,6 +25,7 @@ const (
 	statusConfig      = 78
 	statusOwn         = 125
 	statusNotRunnable = 126
+	statusNotFound    = 127
 )
 
 // errUnreachable: Vault could not be reached, or was not ready, within the time given.
@@ -41,6 +44,8 @@ func statusOf(err error) (status int, hint string) {
 		conflict *environ.ConflictError
 		tooLong  *environ.TooLongError
 		not      *foreign.Answer
+		file     *envtemplate.FileError
+		refused  *admin.RefusedError
 	)
 	switch {
 	case errors.As(err, &usage):
@@ -50,7 +55,9 @@ func statusOf(err error) (status int, hint string) {
 		return statusUsage, "see envexec --help"
 	case errors.As(err, &tooLong): // as a shell says when exec refuses with E2BIG
 		return statusNotRunnable, "deliver it as a file: --as-file or --file"
-	case errors.As(err, &problems), errors.As(err, &conflict):
+	case errors.As(err, &refused):
+		return refused.Status, ""
+	case errors.As(err, &problems), errors.As(err, &conflict), errors.As(err, &file) && file.Misplaced():
 		return statusConfig, ""
 	case errors.As(err, &wrapping):
 		return statusDenied, ""
@@ -68,12 +75,24 @@ func statusOf(err error) (status int, hint string) {
 		return statusConfig, ""
 	case errors.Is(err, errUnreachable) && errors.As(err, &not) && !not.Gateway():
 		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
+	case errors.Is(err, errUnreachable) && strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it
+		return statusUnreachable, "the server refused our side of TLS: check VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"
 	case errors.Is(err, errUnreachable):
 		return statusUnreachable, "check VAULT_ADDR, http or https, and that the server is up and unsealed"
 	case errors.As(err, &start):
 		return start.Code, ""
 	}
 	return statusOwn, ""
+}
+
+// refusal is the status of an envexec reload that failed so. What a program could not be
+// started with is here a mistake in the configuration: 127 would say there is no envexec.
+func refusal(err error) int {
+	status, _ := statusOf(err)
+	if status == statusUsage || status == statusNotRunnable || status == statusNotFound {
+		return statusConfig
+	}
+	return status
 }
 
 // errConfiguration marks what only a changed configuration can mend.

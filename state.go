@@ -76,7 +76,9 @@ func (j *job) serveStatus(s *services) {
 		return
 	}
 	s.start("status socket", func(ctx context.Context) error {
-		socket, err := admin.New(admin.Config{Dir: runtimeDir(j.env), Path: j.cfg.AdminPath(), Status: j.report, Reload: j.reload, Logger: j.log})
+		socket, err := admin.New(admin.Config{
+			Dir: runtimeDir(j.env), Path: j.cfg.AdminPath(), Status: j.report, Reload: j.reload, StatusOf: refusal, Logger: j.log,
+		})
 		if err == nil {
 			err = socket.Run(ctx)
 		}

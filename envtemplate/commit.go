@@ -23,7 +23,7 @@ type staged struct {
 // commit renames all files into place, or none: one that fails takes those before it
 // back. Backups are made before, so that nothing stands between two renames.
 func commit(ready []staged) error {
-	fail := func(s staged, err error) error { return fmt.Errorf("write file %s: %w", s.file.Path, err) }
+	fail := func(s staged, err error) error { return &FileError{s.file.Path, err} }
 	for i := range ready {
 		s := &ready[i]
 		if s.file.Backup {

@@ -62,7 +62,7 @@ func below(dir, path string) (string, error) {
 	}
 	rel, err := filepath.Rel(dir, path)
 	if err != nil || !filepath.IsLocal(rel) {
-		return "", fmt.Errorf("not below the sandbox path %s", dir)
+		return "", fmt.Errorf("%w %s", errOutside, dir)
 	}
 	return rel, nil
 }

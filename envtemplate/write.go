@@ -48,7 +48,7 @@ func (w *writer) write(ctx context.Context, g Generation) error {
 		}
 		temp, err := stage(f)
 		if err != nil {
-			return fmt.Errorf("write file %s: %w", f.Path, err)
+			return &FileError{f.Path, err}
 		}
 		if temp != "" {
 			ready = append(ready, staged{file: f, temp: temp})
@@ -131,6 +131,9 @@ func stage(f RenderedFile) (temp string, err error) {
 	now, err := os.Lstat(f.Path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
+	}
+	if err == nil && now.IsDir() {
+		return "", errDirectory
 	}
 	exists := err == nil && now.Mode().IsRegular()
 	mode, like := octal(f.Mode), ""

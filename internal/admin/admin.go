@@ -29,7 +29,9 @@ type Config struct {
 	Status func() any
 	// Reload reads the configuration anew and returns when that has worked or failed; nil = not possible.
 	Reload func(context.Context) error
-	Logger *slog.Logger
+	// StatusOf is the exit status for whoever asked for a reload that failed so; needed with Reload.
+	StatusOf func(error) int
+	Logger   *slog.Logger
 }
 
 // Server answers on the status socket.
@@ -84,6 +86,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 type reply struct {
 	Error  string `json:"error,omitempty"`
+	Status int    `json:"status,omitempty"`
 	Result any    `json:"result,omitempty"`
 }
 
@@ -104,13 +107,22 @@ func (s *Server) answer(ctx context.Context, conn net.Conn) {
 	case verb == "reload" && s.cfg.Reload != nil:
 		_ = conn.SetDeadline(time.Now().Add(reloadPatience))
 		if err := s.cfg.Reload(ctx); err != nil {
-			out.Error = err.Error()
+			out.Error, out.Status = err.Error(), s.cfg.StatusOf(err)
 		}
 	default:
 		out.Error = fmt.Sprintf("this envexec does not understand %q", verb)
 	}
 	_ = json.NewEncoder(conn).Encode(out)
 }
+
+// RefusedError says why the running envexec did not do what it was asked.
+type RefusedError struct {
+	Message string
+	Status  int // the exit status for whoever asked
+}
+
+// Error is the message.
+func (e *RefusedError) Error() string { return e.Message }
 
 // ErrNone says that no envexec of this user is running here.
 var ErrNone = errors.New("no running envexec found")
@@ -147,6 +159,7 @@ func Call(ctx context.Context, to Target, verb string) (json.RawMessage, error) 
 	}
 	var in struct {
 		Error  string          `json:"error"`
+		Status int             `json:"status"`
 		Result json.RawMessage `json:"result"`
 	}
 	err = json.NewDecoder(conn).Decode(&in)
@@ -155,6 +168,9 @@ func Call(ctx context.Context, to Target, verb string) (json.RawMessage, error) 
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of the running envexec (another user's?): %w", err)
+	}
+	if in.Status != 0 {
+		return nil, &RefusedError{in.Error, in.Status}
 	}
 	if in.Error != "" {
 		return nil, errors.New(in.Error)

@@ -23,7 +23,7 @@ func serve(t *testing.T, reload func(context.Context) error) string {
 	s, err := New(Config{
 		Dir:    dir,
 		Status: func() any { return map[string]string{"phase": "running"} },
-		Reload: reload,
+		Reload: reload, StatusOf: func(error) int { return 78 },
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
