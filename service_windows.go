@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -97,13 +98,14 @@ func (s *service) Execute(args []string, requests <-chan svc.ChangeRequest, chan
 	beat := time.NewTicker(serviceBeat)
 	defer beat.Stop()
 	stopping := false
+	var telling sync.WaitGroup
 	for {
 		select {
 		case <-ready:
 			if state.State == svc.StartPending {
 				state = svc.Status{State: svc.Running, Accepts: accepted}
 				changes <- state
-				events.info(eventRunning, "running: the program is ready")
+				telling.Go(func() { events.info(eventRunning, "running: the program is ready") }) // it may take its time
 			}
 		case <-beat.C:
 			if state.State != svc.Running {
@@ -123,6 +125,7 @@ func (s *service) Execute(args []string, requests <-chan svc.ChangeRequest, chan
 				}
 			}
 		case s.status = <-result:
+			telling.Wait()
 			return true, events.ended(s.status, failure, stopping)
 		}
 	}

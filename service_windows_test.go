@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -196,12 +195,12 @@ func TestEventsAreWarningsAndErrors(t *testing.T) {
 	log := slog.New(slog.NewMultiHandler(slog.NewTextHandler(&file, nil), newEventLog(&events)))
 	log.Info("logged in")
 	log.With("secret", "kv/app").WithGroup("g").Warn("cannot read it", "retry_in", time.Second)
-	log.Log(context.Background(), slog.LevelError, "given up", "error", errors.New("no"))
+	log.Error("given up", "error", errors.New("no"))
 	want := []string{`warning 10 msg="cannot read it" secret=kv/app g.retry_in=1s`, `error 11 msg="given up" error=no`}
 	if strings.Join(events.list, "\n") != strings.Join(want, "\n") || strings.Count(file.String(), "\n") != 3 {
 		t.Errorf("events %q, file %s", events.list, file.String())
 	}
-	log.Warn(strings.Repeat("x", 40000))
+	log.Warn("long", "text", strings.Repeat("x", 40000))
 	if long := events.list[2]; len(long) > 31000 {
 		t.Errorf("%d characters: the event log takes 31,839", len(long))
 	}
@@ -225,6 +224,46 @@ func TestServiceAnswersBeforeTheEventLogDoes(t *testing.T) {
 			t.Error("the manager was not told that the service starts")
 		}
 		close(open)
+		<-done
+	})
+}
+
+// stuckEvents does not come to an end with what it is told.
+type stuckEvents struct {
+	noEvents
+	on chan struct{}
+}
+
+func (s stuckEvents) Info(uint32, string) error {
+	<-s.on
+	return nil
+}
+
+// Nor is a request answered late for it.
+func TestServiceStopsWhileTheEventLogIsStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on, end := make(chan struct{}), make(chan int)
+		requests, changes := make(chan svc.ChangeRequest), make(chan svc.Status, 10)
+		s := &service{
+			job: func(m *manager, _, _ io.Writer) int {
+				m.tellReady()
+				return <-end
+			},
+			stop:   func() { end <- 0 },
+			events: func(string) eventLog { return newEventLog(stuckEvents{on: on}) },
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			s.Execute([]string{"demo"}, requests, changes)
+		}()
+		synctest.Wait()
+		select {
+		case requests <- svc.ChangeRequest{Cmd: svc.Stop}:
+		case <-time.After(time.Minute):
+			t.Error("a request to stop is not taken")
+		}
+		close(on)
 		<-done
 	})
 }

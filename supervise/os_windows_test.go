@@ -196,12 +196,17 @@ func TestEnvironmentArrivesAsGiven(t *testing.T) {
 
 // Without SYSTEMROOT nothing runs, and CreateProcess wants the variables sorted.
 func TestEnvironmentIsAsCreateProcessWantsIt(t *testing.T) {
-	t.Setenv("SYSTEMROOT", `C:\Windows`)
+	t.Setenv("SYSTEMROOT", "") // it is not ours that counts
+	dir, err := windows.GetSystemWindowsDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := "SYSTEMROOT=" + dir
 	for _, tc := range []struct{ env, want []string }{
-		{nil, []string{`SYSTEMROOT=C:\Windows`}},
-		{[]string{"z=1", "A=1"}, []string{"A=1", `SYSTEMROOT=C:\Windows`, "z=1"}},
+		{nil, []string{root}},
+		{[]string{"z=1", "A=1"}, []string{"A=1", root, "z=1"}},
 		{[]string{`SystemRoot=D:\W`}, []string{`SystemRoot=D:\W`}},
-		{[]string{"PATH=p", `=C:=C:\dir`}, []string{`=C:=C:\dir`, "PATH=p", `SYSTEMROOT=C:\Windows`}},
+		{[]string{"PATH=p", `=C:=C:\dir`}, []string{`=C:=C:\dir`, "PATH=p", root}},
 	} {
 		given := slices.Clone(tc.env)
 		if got := environment(tc.env); !slices.Equal(got, tc.want) || !slices.Equal(tc.env, given) {

@@ -111,8 +111,10 @@ func open(h windows.Handle) bool {
 func environment(env []string) []string {
 	const root = "SYSTEMROOT"
 	env = slices.Clone(env)
-	if value := os.Getenv(root); value != "" && !slices.ContainsFunc(env, func(v string) bool { return upperName(v) == root }) {
-		env = append(env, root+"="+value)
+	if !slices.ContainsFunc(env, func(v string) bool { return upperName(v) == root }) {
+		if dir, err := windows.GetSystemWindowsDirectory(); err == nil {
+			env = append(env, root+"="+dir)
+		}
 	}
 	slices.SortStableFunc(env, func(a, b string) int { return strings.Compare(upperName(a), upperName(b)) })
 	return env

@@ -30,7 +30,7 @@ func takeName(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	return dir.Rename(filepath.Base(from), filepath.Base(to))
 }
 
