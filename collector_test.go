@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"testing/synctest"
@@ -43,4 +44,28 @@ func TestCollectorRestsUntilTheProgramRuns(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestRoomForGarbage(t *testing.T) {
+	goal := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.NextGC
+	}
+	was := goal()
+	room := roomForGarbage(environ.From(nil))
+	with := goal()
+	runtime.KeepAlive(room)
+	if room = nil; with < was+listenerRoom {
+		t.Errorf("the heap's goal is %d bytes with room for garbage, %d without", with, was)
+	}
+	if after := goal(); after >= with {
+		t.Errorf("the heap's goal is %d bytes after the room is gone, %d with it", after, with)
+	}
+	for _, set := range []string{"GOGC=100", "GOMEMLIMIT=1GiB"} {
+		if roomForGarbage(environ.From([]string{set})) != nil {
+			t.Errorf("%s is not heeded", set)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,7 @@ import (
 // its tokens to the store, the renderer reads from the store.
 type vaultSide struct {
 	cfg     *config.Config
+	env     environ.Environ // envexec's own
 	log     *slog.Logger
 	client  *api.Client
 	own     []*api.Client // made by clientFor
@@ -68,7 +70,7 @@ func newVaultSide(cfg *config.Config, env environ.Environ, log *slog.Logger, old
 	if !wanted.any() && len(cfg.Sinks) == 0 && len(cfg.Listeners) == 0 {
 		return nil, nil
 	}
-	v := &vaultSide{cfg: cfg, log: log, delivered: make(chan struct{}), needs: map[uint64]need{}}
+	v := &vaultSide{cfg: cfg, env: env, log: log, delivered: make(chan struct{}), needs: map[uint64]need{}}
 	if err := v.build(wanted, env, old); err != nil {
 		if v.proxy != nil {
 			v.proxy.Close()
@@ -179,7 +181,12 @@ func (v *vaultSide) start(s *services, fail context.CancelCauseFunc) {
 // serve runs the proxy.
 func (v *vaultSide) serve() {
 	v.serving = v.life.group(v.life.fail)
-	v.serving.start("listeners", v.proxy.Run)
+	run := v.proxy.Run
+	v.serving.start("listeners", func(ctx context.Context) error {
+		room := roomForGarbage(v.env)
+		defer runtime.KeepAlive(room)
+		return run(ctx)
+	})
 }
 
 // known waits until generations are worth something: every sink has the token, so that

@@ -27,7 +27,7 @@ func main() {
 	envexec := flag.String("envexec", "bin/envexec", "the envexec binary")
 	out := flag.String("out", "", "write the table there; empty = standard output")
 	vault := flag.String("vault", "vault", "the Vault binary")
-	duration := flag.Duration("duration", 5*time.Second, "of each measurement")
+	duration := flag.Duration("duration", 3*time.Second, "of each measurement")
 	rounds := flag.Int("rounds", 3, "measurements of each figure; the median counts")
 	leases := flag.Int("leases", 10000, "cached leases for the memory figure")
 	only := flag.String("only", "", "pass: measure the pass-through alone")

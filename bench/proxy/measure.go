@@ -39,11 +39,15 @@ type field struct {
 	direct                  *child
 	static, plain           pair // with cache_static_secrets, without
 	alone                   pair // before standIn, each on the first core, all others on the second
+	sidecar                 pair // plain, each with a sidecar's processor time
+	fresh                   pair // as static, for reads of what they have not read yet
+	groups                  []*group
 	standIn                 *child
 	bareLease, bareKV       *child
 	leaseScript, readScript string
 	wrk                     []string // how it is called
 	distinctScript          string
+	freshScript             string
 }
 
 const creation = `{"policies":["default"],"ttl":"24h","meta":{"n":"%s"}}`
@@ -51,6 +55,14 @@ const creation = `{"policies":["default"],"ttl":"24h","meta":{"n":"%s"}}`
 func measure(o options) (err error) {
 	f := &field{options: o}
 	f.wrk = []string{"wrk"}
+	for range 2 {
+		g, err := newGroup(strconv.Itoa(len(f.groups)))
+		if err != nil {
+			return err
+		}
+		defer g.remove()
+		f.groups = append(f.groups, g)
+	}
 	if f.dir, err = os.MkdirTemp("", "bench-proxy-"); err != nil {
 		return err
 	}
@@ -63,39 +75,44 @@ func measure(o options) (err error) {
 		return err
 	}
 	t := &table{}
-	pass := f.passThrough(t)
+	f.passThrough(t)
 	if f.only == "" {
-		if err := f.cached(t, pass); err != nil {
+		if err := f.cached(t); err != nil {
 			return err
 		}
 	}
 	return t.write(o)
 }
 
-// passThrough measures what no cache answers; it returns the rate of vault proxy for
-// reads of many secrets.
-func (f *field) passThrough(t *table) float64 {
+// passThrough measures what no cache answers.
+func (f *field) passThrough(t *table) {
 	f.wrk = append(on(1), "wrk")
 	alone := f.rates("/v1/secret/data/any", f.readScript, 16, f.alone.ours, f.alone.theirs)
 	f.wrk = []string{"wrk"}
-	t.row("uncached pass-through, the proxy alone on one core (before a stand-in that answers with Vault's bytes at once)", alone[0].rate, alone[1].rate, "1/s", "vault proxy", atLeast, 3)
+	t.row("uncached pass-through, the proxy alone on one core, before a stand-in that answers with Vault's bytes at once", alone[0].rate, alone[1].rate, "1/s", "vault proxy", atLeast, 3)
 	t.row("the same, processor time of the proxy for a request", alone[0].cost, alone[1].cost, "us", "vault proxy", noLimit, 0)
-	reads := 0.0
-	for _, load := range []struct{ name, path, script string }{
-		{"sys/seal-status, Vault on the same cores", "/v1/sys/seal-status", f.readScript},
-		{fmt.Sprintf("KV reads of %d secrets in turn, Vault on the same cores", secrets), "", f.distinctScript},
-	} {
-		pass := f.rates(load.path, load.script, 16, f.plain.ours, f.plain.theirs, f.direct)
-		t.row("uncached pass-through, "+load.name, pass[0].rate, pass[1].rate, "1/s", "vault proxy", atLeast, 3)
-		t.row("the same: straight to Vault, the most that is possible here", pass[2].rate, pass[1].rate, "1/s", "vault proxy", noLimit, 0)
-		t.row("the same, processor time of the proxy for a request", pass[0].cost, pass[1].cost, "us", "vault proxy", noLimit, 0)
-		reads = pass[1].rate
+	for _, where := range []struct {
+		name    string
+		proxies pair
+	}{{"the proxy with a sidecar's quota of 250m", f.sidecar}, {"no quota, Vault leaves the proxy what it does not use", f.plain}} {
+		for _, load := range []struct{ name, path, script string }{
+			{fmt.Sprintf("KV reads of %d secrets in turn", secrets), "", f.distinctScript},
+			{"sys/seal-status", "/v1/sys/seal-status", f.readScript},
+		} {
+			pass := f.rates(load.path, load.script, 16, where.proxies.ours, where.proxies.theirs, f.direct)
+			t.row("uncached pass-through, real Vault, "+where.name+": "+load.name, pass[0].rate, pass[1].rate, "1/s", "vault proxy", atLeast, 3)
+			t.row("the same: straight to Vault, the most that is possible here", pass[2].rate, pass[1].rate, "1/s", "vault proxy", noLimit, 0)
+			t.row("the same, processor time of the proxy for a request", pass[0].cost, pass[1].cost, "us", "vault proxy", noLimit, 0)
+		}
 	}
-	return reads
 }
 
-// secrets is how many there are for reads that never ask for the same soon again.
-const secrets = 20000
+// secrets is how many there are for reads that never ask for the same soon again, and
+// fresh how many more each round has for reads of what no proxy has read yet.
+const (
+	secrets = 20000
+	fresh   = 16000
+)
 
 // write makes the secrets.
 func (f *field) write() {
@@ -108,7 +125,7 @@ func (f *field) write() {
 			}
 		})
 	}
-	for i := range secrets {
+	for i := range secrets + f.rounds*fresh {
 		work <- i
 	}
 	close(work)
@@ -119,13 +136,15 @@ func (f *field) write() {
 func on(core int) []string { return []string{"taskset", "-c", strconv.Itoa(core % runtime.NumCPU())} }
 
 // cached measures what the cache answers.
-func (f *field) cached(t *table, uncached float64) error {
+func (f *field) cached(t *table) error {
 	lease := f.rates("/v1/auth/token/create", f.leaseScript, 16, f.static.ours, f.static.theirs, f.bareLease)
 	t.row("cached lease", lease[0].rate, lease[1].rate, "1/s", "vault proxy", atLeast, 2.5)
 	t.row("cached lease", lease[0].rate, lease[2].rate, "1/s", "a bare net/http handler", atLeast, 0.8)
 	read := f.rates("/v1/secret/data/bench", f.readScript, 16, f.static.ours, f.static.theirs, f.bareKV)
 	t.row("cached KV read, at most 10 s old", read[0].rate, read[1].rate, "1/s", "vault proxy, stale for ever here", atLeast, 1.7)
-	t.row("cached KV read", read[0].rate, uncached, "1/s", "vault proxy's uncached reads of many secrets", atLeast, 15)
+	first := f.rates("", f.freshScript, 16, f.fresh.ours, f.fresh.theirs)
+	t.row("cached KV read", read[0].rate, first[1].rate, "1/s", "vault proxy's reads of secrets not read yet", atLeast, 15)
+	t.row("first KV read of a secret, to be cached", first[0].rate, first[1].rate, "1/s", "vault proxy", noLimit, 0)
 	n, err := f.burst()
 	if err != nil {
 		return err
@@ -198,28 +217,34 @@ func (f *field) servers() (err error) {
 	}
 	login := fmt.Sprintf("auto_auth { method \"token_file\" { config = { token_file_path = %q } } }\napi_proxy { use_auto_auth_token = true }\n", sink)
 	for _, p := range []struct {
-		config   string
-		upstream *child
-		to       *pair
+		config       string
+		upstream     *child
+		to           *pair
+		ours, theirs []string // prefixes of the commands
 	}{
-		{login + "cache { cache_static_secrets = true }", f.direct, &f.static},
-		{login + "cache {}", f.direct, &f.plain},
-		{"cache {}", f.standIn, &f.alone},
+		{login + "cache { cache_static_secrets = true }", f.direct, &f.static, nil, nil},
+		{login + "cache { cache_static_secrets = true }", f.direct, &f.fresh, nil, nil},
+		{login + "cache {}", f.direct, &f.plain, nil, nil},
+		{login + "cache {}", f.direct, &f.sidecar, f.groups[0].in(), f.groups[1].in()},
+		{"cache {}", f.standIn, &f.alone, on(0), on(0)},
 	} {
-		for binary, to := range map[string]**child{f.envexec: &p.to.ours, f.vault: &p.to.theirs} {
-			if *to, err = f.proxy(binary, p.upstream, p.config); err != nil {
-				return err
-			}
+		if p.to.ours, err = f.proxy(p.ours, f.envexec, p.upstream, p.config); err != nil {
+			return err
+		}
+		if p.to.theirs, err = f.proxy(p.theirs, f.vault, p.upstream, p.config); err != nil {
+			return err
 		}
 	}
 	time.Sleep(2 * time.Second) // until the logins are done, which nothing tells
 	f.readScript, f.leaseScript = filepath.Join(f.dir, "read.lua"), filepath.Join(f.dir, "lease.lua")
-	f.distinctScript = filepath.Join(f.dir, "distinct.lua")
+	f.distinctScript, f.freshScript = filepath.Join(f.dir, "distinct.lua"), filepath.Join(f.dir, "fresh.lua")
 	head := fmt.Sprintf("wrk.headers[\"X-Vault-Token\"] = %q\nwrk.headers[\"X-Vault-Request\"] = \"true\"\n", f.token)
 	for path, text := range map[string]string{
 		f.readScript: head,
 		f.distinctScript: head + fmt.Sprintf("local threads = 0\nfunction setup(t) t:set(\"n\", threads * %d) threads = threads + 1 end\n"+
 			"function request() n = (n + 1) %% %d return wrk.format(\"GET\", \"/v1/secret/data/s\" .. n) end\n", secrets/2, secrets),
+		f.freshScript: head + fmt.Sprintf("local threads = 0\nfunction setup(t) t:set(\"n\", %d + threads * %d) threads = threads + 1 end\n"+
+			"function init(args) n = n + args[1] * %d end\nfunction request() n = n + 1 return wrk.format(\"GET\", \"/v1/secret/data/s\" .. n - 1) end\n", secrets, fresh/2, fresh),
 		f.leaseScript: head + fmt.Sprintf("wrk.method = \"POST\"\nwrk.body = %q\n", fmt.Sprintf(creation, "bench")),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -229,22 +254,19 @@ func (f *field) servers() (err error) {
 	return nil
 }
 
-// proxy runs binary as a proxy before upstream.
-func (f *field) proxy(binary string, upstream *child, config string) (*child, error) {
+// proxy runs binary as a proxy before upstream; prefix says where.
+func (f *field) proxy(prefix []string, binary string, upstream *child, config string) (*child, error) {
 	port := freePort()
 	path := filepath.Join(f.dir, fmt.Sprintf("proxy-%d.hcl", port))
 	if err := os.WriteFile(path, fmt.Appendf(nil, "vault { address = %q }\n%s\nlistener \"tcp\" {\n  address = \"127.0.0.1:%d\"\n  tls_disable = true\n}\n", upstream.url, config, port), 0o600); err != nil {
 		return nil, err
 	}
-	command := []string{binary, "proxy", "-config=" + path}
-	if upstream == f.standIn {
-		command = append(on(0), command...)
-	}
+	command := append(prefix, binary, "proxy", "-config="+path)
 	return run(port, nil, nil, command[0], command[1:]...)
 }
 
 func (f *field) stop() {
-	for _, c := range []*child{f.static.ours, f.static.theirs, f.plain.ours, f.plain.theirs, f.alone.ours, f.alone.theirs, f.standIn, f.bareLease, f.bareKV, f.direct} {
+	for _, c := range []*child{f.static.ours, f.static.theirs, f.fresh.ours, f.fresh.theirs, f.plain.ours, f.plain.theirs, f.sidecar.ours, f.sidecar.theirs, f.alone.ours, f.alone.theirs, f.standIn, f.bareLease, f.bareKV, f.direct} {
 		if c != nil {
 			c.stop()
 		}
@@ -276,13 +298,14 @@ var (
 	p99Pattern  = regexp.MustCompile(`99%\s+([0-9.]+)(us|ms|s)`)
 )
 
-// rates measures all servers in turn, several rounds, and returns their medians.
+// rates measures all servers in turn, several rounds, and returns their medians. The
+// script is given the round's number.
 func (f *field) rates(path, script string, connections int, servers ...*child) []figure {
 	found := make([][]figure, len(servers))
-	for range f.rounds {
+	for round := range f.rounds {
 		for i, s := range servers {
 			before := s.cpu()
-			out, err := exec.Command(f.wrk[0], append(f.wrk[1:], "-t2", fmt.Sprintf("-c%d", connections), "-d"+f.duration.String(), "--latency", "-s", script, s.url+path)...).CombinedOutput()
+			out, err := exec.Command(f.wrk[0], append(f.wrk[1:], "-t2", fmt.Sprintf("-c%d", connections), "-d"+f.duration.String(), "--latency", "-s", script, s.url+path, "--", strconv.Itoa(round))...).CombinedOutput()
 			if err != nil || bytes.Contains(out, []byte("Non-2xx")) {
 				fmt.Fprintf(os.Stderr, "wrk %s: %v\n%s", path, err, out)
 			}
