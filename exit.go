@@ -67,6 +67,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusDenied, "the token has ended, was revoked, or belongs to another Vault"
 	case errors.As(err, &denied) && denied.Status == 0: // no request was made
 		return statusDenied, ""
+	case errors.As(err, &denied) && strings.Contains(denied.Error(), "missing secret_id"):
+		return statusDenied, "no secret id was given: set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or secret_id_file_path"
 	case errors.As(err, &denied):
 		return statusDenied, "a denied login is not repeated: Vault locks a role or user out after five"
 	case errors.Is(err, secret.ErrForbidden):

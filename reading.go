@@ -27,7 +27,7 @@ func (v *vaultSide) newReading(cfg *config.Config, w wanted, env environ.Environ
 		return nil, misconfigured{err}
 	}
 	r := &reading{watcher: v.store.Watch()}
-	var source envtemplate.Source = r.watcher
+	var source envtemplate.Source = &pace{r.watcher, cfg.Secrets.RefreshPaths}
 	if cfg.Word == config.Render {
 		v.lookout = &leaseLookout{Source: source, vault: v}
 		source = v.lookout

@@ -170,7 +170,7 @@ func (c *conductor) prepareVault(ch *change) (err error) {
 	if err != nil {
 		return err
 	}
-	secrets := func(s config.Secrets) []any { return []any{s.IgnoreMissing, s.ExitOnRetryFailure} }
+	secrets := func(s config.Secrets) []any { return []any{s.IgnoreMissing, s.ExitOnRetryFailure, s.RefreshPaths} }
 	if !reflect.DeepEqual(before, ch.wanted) || !reflect.DeepEqual(secrets(now.Secrets), secrets(next.Secrets)) {
 		if ch.wanted.any() {
 			if ch.reading, err = v.newReading(next, ch.wanted, c.env); err != nil {

@@ -11,7 +11,7 @@ type Secrets struct {
 	EnvTemplates []EnvTemplate // env_template stanzas
 
 	Refresh          time.Duration // re-read interval of static secrets, default 5m
-	RefreshPaths     []RefreshPath // exceptions by path; already in Variables, From and RenderFiles
+	RefreshPaths     []RefreshPath // exceptions by path; the last that fits counts, above a Refresh of what names the secret
 	Named            []Named       // by variable name; already in Variables and EnvTemplates
 	RefreshSignal    string        // re-read all now, "" = none
 	RenewalThreshold float64       // fraction of a lease's life, default 0.9

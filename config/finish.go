@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/envexec/envexec/environ"
 )
@@ -89,25 +88,7 @@ func finishFrom(c *Config, opts []option) {
 		if f.Pos.File == "" {
 			f.Prefix, f.Upcase = prefix, c.Secrets.Upcase
 		}
-		f.Refresh = pathRefresh(c, f.Path, f.Refresh)
 	}
-	for i := range c.Secrets.Variables {
-		v := &c.Secrets.Variables[i]
-		v.Refresh = pathRefresh(c, v.Path, v.Refresh)
-	}
-	for i := range c.Secrets.RenderFiles {
-		f := &c.Secrets.RenderFiles[i]
-		f.Refresh = pathRefresh(c, f.Path, f.Refresh)
-	}
-}
-
-func pathRefresh(c *Config, path string, own time.Duration) time.Duration {
-	for _, r := range c.Secrets.RefreshPaths {
-		if r.Path == path && path != "" {
-			own = r.Every
-		}
-	}
-	return own
 }
 
 // finishNamed applies --as-file and --on-change NAME=… to the variables of that name.
