@@ -46,8 +46,11 @@ var effects = map[string]effect{
 		VAULT_ENV_DAEMON=true DB='vault:secret/daemon#k' envexec --refresh 1s --quiet 10ms -- sh -c '
 			echo got $DB; test $DB = new || { VAULT_TOKEN=$ROOT vault kv put secret/daemon k=new >&2; sleep 100; }'`, says: `got old(?s:.*)got new`},
 	"`VAULT_ENV_PASSTHROUGH=A,B`": {script: `envexec --keep-env VAULT_TOKEN -- sh -c 'test -n "$VAULT_TOKEN"'; envexec -- sh -c 'test -z "$VAULT_TOKEN"'`},
-	"`VAULT_REVOKE_TOKEN=false`":  {script: `envexec --config login.hcl --no-revoke --from secret/db -- true`, tokens: 1},
-	"`VAULT_JSON_LOG=true`":       {script: `envexec --log-format json --from secret/db -- true`, says: `^\{"time":`},
+	"`VAULT_TOKEN=vault:login`": {script: `
+		VAULT_TOKEN=vault:login envexec --config login.hcl --from secret/db -- sh -c 'echo $password; vault token lookup'
+		VAULT_TOKEN=vault:login ENVEXEC_PROGRAM_TOKEN=false envexec --config login.hcl -- sh -c 'echo "none:$VAULT_TOKEN"'`, says: `^s3cret$(?s:.*)^path +auth/approle/login$(?s:.*)^none:$`, tokens: 1},
+	"`VAULT_REVOKE_TOKEN=false`": {script: `envexec --config login.hcl --no-revoke --from secret/db -- true`, tokens: 1},
+	"`VAULT_JSON_LOG=true`":      {script: `envexec --log-format json --from secret/db -- true`, says: `^\{"time":`},
 
 	// envconsul, vals, consul-template.
 	"`-sanitize`":                       {script: `envexec --from secret/odd -- sh -c 'echo is $odd_key_x'`, says: `is sane`},

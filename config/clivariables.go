@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"maps"
 	"strings"
+
+	"github.com/envexec/envexec/environ"
 )
 
 // cliVariables reads what the vault CLI knows besides the variables of the options.
@@ -47,4 +49,17 @@ func headersVariable(d *decoder, c *Config) {
 	if d.origins[&v.Headers] == "" {
 		d.origins[&v.Headers] = name
 	}
+}
+
+// tokenOfLogin takes VAULT_TOKEN=vault:login, by which users of vault-env ask for the token
+// of the login in the program: it is no token, so another login is chosen.
+func tokenOfLogin(d *decoder, c *Config, env environ.Environ) environ.Environ {
+	const asked = "vault:login"
+	if value(env, "VAULT_TOKEN") != asked {
+		return env
+	}
+	if to := &c.Login.ProgramToken; d.origins[to] == "" {
+		*to, d.origins[to] = true, "VAULT_TOKEN="+asked
+	}
+	return env.Strip("VAULT_TOKEN")
 }

@@ -11,6 +11,8 @@ var foreignFlags = map[string]string{
 	"vault-agent-token-file":      "write --token-file",
 	"vault-unwrap-token":          "unwrap it before: VAULT_TOKEN=\"$(vault unwrap -field=token)\"",
 	"vault-renew-token":           "tokens are always renewed: leave it out",
+	"vault-retry":                 "requests are always retried: write --max-retries to bound it",
+	"vault-retry-attempts":        "write --max-retries",
 	"vault-ssl-ca-cert":           "write --ca-cert",
 	"vault-ssl-ca-path":           "write --ca-path",
 	"vault-ssl-cert":              "write --client-cert",

@@ -59,6 +59,7 @@ func parseFor(dir string, args []string, env environ.Environ, windows bool) (*Co
 	c.Files = paths
 	at.unknownVariables(opts)
 
+	at.env = tokenOfLogin(d, c, at.env)
 	chooser{&d.report, at.env, line, l, c}.choose()
 	c.Environment.Inherited = at.env
 	c.Environment.Strip = stripList(c.Cache.Persist)
