@@ -30,6 +30,11 @@ var effects = map[string]effect{
 		status 78 envexec --config key.hcl
 		envexec --config key-patient.hcl`, says: `level=WARN .*nope(?s:.*)text=\[\]`},
 	"`template` with `env_template` and `exec`, listener without `cache`": {script: `envexec --config both.hcl`, says: `both s3cret s3cret`},
+	"`writeToFile` without `sandbox_path`": {script: `
+		status 78 envexec --config write.hcl
+		test ! -e written
+		sed 's,#sandbox,sandbox_path = ".",' write.hcl > write-below.hcl
+		envexec --config write-below.hcl -- cat written`, says: `needs a sandbox_path to write below(?s:.*)^s3cret$`},
 	"unknown key": {script: `
 		status 78 envexec --config unknown.hcl -- true
 		envexec --lenient --config unknown.hcl -- true`, says: `unknown.hcl:1:1: .*listner.*did you mean "listener"`},
@@ -104,6 +109,7 @@ func TestDocsMigrationEffects(t *testing.T) {
 		"absent-patient.hcl": good + "template_config { exit_on_retry_failure = false }\n" + env("secret/absent", "password", ""),
 		"key.hcl":            good + env("secret/db", "nope", ""),
 		"key-patient.hcl":    good + env("secret/db", "nope", "error_on_missing_key = false"),
+		"write.hcl":          good + "template {\n destination = \"out\"\n #sandbox\n contents = \"{{ with secret \\\"secret/db\\\" }}{{ .Data.data.password | writeToFile \\\"written\\\" \\\"\\\" \\\"\\\" \\\"0600\\\" }}{{ end }}\"\n}\n",
 		"unknown.hcl":        "listner \"tcp\" {}\n" + good,
 		"sink.hcl":           login("secret-id", "", "sink \"file\" { config = { path = \"sink\" } }"),
 		"both.hcl": good + "template {\n source = \"app.tpl\"\n destination = \"both.conf\"\n}\nlistener \"unix\" {\n address = \"both.sock\"\n tls_disable = true\n}\n" +

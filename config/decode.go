@@ -69,6 +69,12 @@ func (d *decoder) body(b body, s stanza) {
 			}
 			continue
 		}
+		if bodies, ok := it.bodies(); ok && s.group != "" && strings.EqualFold(it.name, s.group) {
+			for _, inside := range bodies {
+				d.body(inside, stanza{blocks: s.blocks})
+			}
+			continue
+		}
 		d.doubt(it.pos, d.key(it.name), "unknown key", d.hint(it.name, s))
 	}
 	if s.done != nil {

@@ -8,6 +8,7 @@ type stanza struct {
 	label  *label
 	keys   []key
 	blocks []block
+	group  string          // a block in which these blocks may stand together
 	free   *map[string]any // takes any key, as a method's config does
 	reset  func()          // back to the defaults: a later file's block replaces the whole
 	again  func()          // makes the destination new: the stanza serves block after block

@@ -13,8 +13,9 @@ func autoAuthStanza(c *Config) stanza {
 		l.Revoke, l.ProgramToken, c.Sinks, c.autoAuth = revoke, hand, nil, true
 	}
 	return stanza{
-		doc:   "How to log in, and files that get the token.",
+		doc:   "How to log in, and files that get the token; sinks { … } may stand around those.",
 		reset: reset,
+		group: "sinks",
 		keys: []key{
 			{name: "enable_reauth_on_new_credentials", to: &l.ReauthOnNew, doc: "log in again as soon as the credential file changes"},
 		},
