@@ -31,6 +31,9 @@ const (
 // errUnreachable: Vault could not be reached, or was not ready, within the time given.
 var errUnreachable = errors.New("vault is not reachable")
 
+// errNoLogin: no login succeeded within the time given, for want of a service other than Vault.
+var errNoLogin = errors.New("no login")
+
 // statusOf is the one table from error to exit status and, where there is
 // something to do about it, a hint.
 func statusOf(err error) (status int, hint string) {
@@ -75,6 +78,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusConfig, "the token's policies lack a capability on this path"
 	case errors.Is(err, secret.ErrMissing), errors.Is(err, errConfiguration):
 		return statusConfig, ""
+	case errors.Is(err, errNoLogin):
+		return statusUnreachable, "that service is asked before Vault: see that this machine reaches it"
 	case errors.Is(err, errUnreachable) && errors.As(err, &not) && !not.Gateway():
 		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
 	case errors.Is(err, errUnreachable) && strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/vault/api"
 
 	"github.com/envexec/envexec/auth"
+	"github.com/envexec/envexec/auth/method"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
@@ -250,6 +251,9 @@ func (v *vaultSide) unreachable(after time.Duration) error {
 	}
 	if cause == nil {
 		cause = context.DeadlineExceeded
+	}
+	if method.BeforeVault(cause) {
+		return fmt.Errorf("%w within %s: %w", errNoLogin, after, cause)
 	}
 	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.address(), cause)
 }

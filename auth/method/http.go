@@ -44,7 +44,7 @@ func Fetch(ctx context.Context, client *http.Client, what string, req *http.Requ
 		if errors.As(err, &ue) { // its URL may have a query with a signature
 			err = ue.Err
 		}
-		return nil, fmt.Errorf("ask %s at %q: %w", what, req.URL.Host, err)
+		return nil, &SilentError{What: what, Host: req.URL.Host, Err: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxFile))
@@ -55,6 +55,25 @@ func Fetch(ctx context.Context, client *http.Client, what string, req *http.Requ
 		return nil, &StatusError{What: what, Status: resp.StatusCode}
 	}
 	return body, nil
+}
+
+// SilentError says that a service that is not Vault gave no answer.
+type SilentError struct {
+	What, Host string
+	Err        error
+}
+
+// Error implements error.
+func (e *SilentError) Error() string { return fmt.Sprintf("ask %s at %q: %v", e.What, e.Host, e.Err) }
+
+// Unwrap returns the cause.
+func (e *SilentError) Unwrap() error { return e.Err }
+
+// BeforeVault reports whether err came from a service that is asked before Vault is.
+func BeforeVault(err error) bool {
+	var silent *SilentError
+	var status *StatusError
+	return errors.As(err, &silent) || errors.As(err, &status)
 }
 
 // StatusError is an answer of a service that is not Vault, other than 200.
