@@ -75,7 +75,7 @@ func run(port int, stdin io.Reader, env []string, name string, args ...string) (
 	if err := c.cmd.Start(); err != nil {
 		return nil, err
 	}
-	for range 1000 {
+	for range 6000 {
 		if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			_ = conn.Close()
 			return c, nil
