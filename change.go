@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/envexec/envexec/auth"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/envtemplate"
 	"github.com/envexec/envexec/proxy"
@@ -19,10 +20,12 @@ type change struct {
 	rules   changeRules
 
 	vault     *vaultSide // the present one, or its successor
-	successor bool       // vault is new: another server, login or sink
+	successor bool       // vault is new: another server or login
 	reading   *reading   // new; nil = the present one stays
 	listeners *proxy.Proxy
 	relisten  bool // listeners is new, also if there are none
+	sinks     []auth.Sink
+	resink    bool // sinks is new
 	first     envtemplate.Generation
 	waits     bool // no first one yet: the start goes on
 	restart   bool

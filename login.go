@@ -2,14 +2,11 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 
 	"github.com/envexec/envexec/auth"
 	methods "github.com/envexec/envexec/auth/method/all"
-	"github.com/envexec/envexec/auth/sink"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/internal/files"
@@ -25,20 +22,18 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	var first, sinks []auth.Sink
+	var first []auth.Sink
 	if l.WrapTTL == 0 { // what is wrapped is of no use to ourselves
 		first = []auth.Sink{v.store, &v.tokens}
 	}
-	for _, s := range v.cfg.Sinks {
-		file, err := v.newSink(s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: sink: %w", s.Pos, err)
-		}
+	if v.sinks, err = v.newSinks(v.cfg.Sinks, nil); err != nil {
+		return nil, err
+	}
+	for i := range v.sinks {
 		if v.trial {
-			g := &gate{Sink: file}
-			v.gates, file = append(v.gates, g), g
+			g := &gate{Sink: v.sinks[i]}
+			v.gates, v.sinks[i] = append(v.gates, g), g
 		}
-		sinks = append(sinks, file)
 	}
 	handedOut := l.ProgramToken || len(v.cfg.Sinks) > 0
 	agent := len(v.cfg.Program.Args) == 0 && v.cfg.Word != config.Render
@@ -57,7 +52,7 @@ func (v *vaultSide) newSession(env environ.Environ) (*auth.Session, error) {
 		WrapTTL:    l.WrapTTL,
 		Revoke:     v.revokes,
 		First:      first,
-		Sinks:      sinks,
+		Sinks:      v.sinks,
 		Logger:     v.log,
 		Trace: auth.Trace{
 			OnDelivered: func(uint64) { once.Do(func() { close(v.delivered) }) },
@@ -107,20 +102,4 @@ func filled(env environ.Environ) bool {
 		}
 	}
 	return false
-}
-
-func (v *vaultSide) newSink(s config.Sink) (auth.Sink, error) {
-	c := sink.Config{
-		File:    sink.FileConfig{Path: s.Path, Mode: fs.FileMode(s.Mode), UID: s.Owner, GID: s.Group},
-		WrapTTL: s.WrapTTL,
-		Client:  v.client,
-	}
-	if s.DHType != "" {
-		c.DH = &sink.DH{PublicKeyPath: s.DHPath, DeriveKey: s.DeriveKey, AAD: s.AAD}
-	}
-	file, err := sink.New(c)
-	if err != nil {
-		return nil, err
-	}
-	return file, file.Check()
 }

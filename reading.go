@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/envexec/envexec/auth"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 	"github.com/envexec/envexec/envtemplate"
@@ -95,49 +94,6 @@ func (t *tokenSlot) epoch() uint64 {
 		return 0
 	}
 	return t.proxy.Epoch()
-}
-
-// gate keeps the tokens of a login that is still on trial from a sink.
-type gate struct {
-	auth.Sink
-	mu   sync.Mutex
-	open bool
-	owed bool // the sink does not have last
-	last secret.Token
-}
-
-// WriteToken implements auth.Sink.
-func (g *gate) WriteToken(ctx context.Context, t secret.Token) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.last, g.owed = t, true; !g.open {
-		return nil
-	}
-	return g.write(ctx)
-}
-
-func (g *gate) write(ctx context.Context) error {
-	err := g.Sink.WriteToken(ctx, g.last)
-	g.owed = err != nil
-	return err
-}
-
-// Stale implements auth.Refresher: for a sink that does, and for one that could not be written when the gate opened.
-func (g *gate) Stale() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r, ok := g.Sink.(auth.Refresher)
-	return g.open && (g.owed || ok && r.Stale())
-}
-
-// pass opens the gate and hands on what waited. What fails is tried again by the session.
-func (g *gate) pass(ctx context.Context) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.open = true; !g.owed {
-		return nil
-	}
-	return g.write(ctx)
 }
 
 // sockets are the listeners' own, for another vault side to take over.

@@ -154,11 +154,11 @@ func (c *conductor) prepareVault(ch *change) (err error) {
 		ch.vault, ch.successor = nil, v != nil
 		return nil
 	}
-	ch.successor = v == nil || !config.Same(now.Vault, next.Vault) || !sameLogin(now.Login, next.Login) || !config.Same(now.Sinks, next.Sinks) ||
-		v.store == nil && ch.wanted.any()
+	ch.successor = v == nil || !config.Same(now.Vault, next.Vault) || !sameLogin(now.Login, next.Login) || v.store == nil && ch.wanted.any() ||
+		next.Login.WrapTTL > 0 && !config.Same(now.Sinks, next.Sinks) // a wrapped token is for one reader
 	if ch.successor {
 		if v != nil && v.sealed != nil {
-			return errors.New("another server, login or sink needs a new start while cache.persist is on")
+			return errors.New("another server or login needs a new start while cache.persist is on")
 		}
 		if ch.vault, err = newVaultSide(next, c.env, c.log, v); err != nil {
 			return err
@@ -178,6 +178,12 @@ func (c *conductor) prepareVault(ch *change) (err error) {
 			}
 			ch.reading.start(v.life, ch.fail(v.life))
 		}
+	}
+	if !config.Same(now.Sinks, next.Sinks) {
+		if ch.sinks, err = v.newSinks(next.Sinks, now.Sinks); err != nil {
+			return err
+		}
+		ch.resink = true
 	}
 	if !config.Same(now.Listeners, next.Listeners) || !config.Same(now.APIProxy, next.APIProxy) || !config.Same(now.Cache, next.Cache) {
 		ch.listeners, err = v.newProxy(next, c.env, v.sockets())
@@ -214,6 +220,7 @@ func (c *conductor) commit(ctx context.Context, ch *change) (touched []string) {
 	note(!config.Same(was.Environment, ch.cfg.Environment), "environment")
 	note(ch.successor, "vault")
 	note(ch.reading != nil, "secrets")
+	note(ch.resink, "sinks")
 	note(ch.relisten, "listeners")
 	switch {
 	case ch.successor && old != nil:

@@ -48,12 +48,7 @@ func startAgent(t *testing.T, first func(a *agentUnderTest) string) *agentUnderT
 	role := v.AppRole(t, nil, "reader")
 	a := &agentUnderTest{t: t, dir: t.TempDir()}
 	a.socket = filepath.Join(a.dir, "s")
-	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.port = free.Addr().String()
-	_ = free.Close()
+	a.port = freePort(t)
 	place(t, a.dir, "role", role.ID)
 	place(t, a.dir, "secret", role.SecretID)
 	cert, key := authtest.Certificate(t, authtest.Key(), pkix.Name{CommonName: "listener"})
@@ -93,6 +88,16 @@ func startAgent(t *testing.T, first func(a *agentUnderTest) string) *agentUnderT
 	return a
 }
 
+func freePort(t *testing.T) string {
+	t.Helper()
+	free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer free.Close()
+	return free.Addr().String()
+}
+
 func (a *agentUnderTest) write(text string) {
 	a.t.Helper()
 	place(a.t, a.dir, "a.hcl", a.head+strings.ReplaceAll(text, "DIR", a.dir))
@@ -130,8 +135,10 @@ func (a *agentUnderTest) tcp(secure bool) string {
 // ask asks the listener for Vault's health.
 func (a *agentUnderTest) ask(scheme string) error {
 	t := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true} //nolint:gosec // its own certificate
-	to := a.port
-	if scheme == "unix" {
+	var to string
+	if scheme != "unix" {
+		to = a.port
+	} else {
 		scheme, to = "http", "socket"
 		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", a.socket)
@@ -191,6 +198,16 @@ func TestReloadListeners(t *testing.T) {
 		if err := a.ask(step.gone); err == nil {
 			t.Errorf("%s still works with\n%s", step.gone, step.text)
 		}
+	}
+	before := a.port
+	a.port = freePort(t)
+	a.reload(login + a.tcp(true))
+	if err := a.ask("https"); err != nil {
+		t.Errorf("moved to another port: %v", err)
+	}
+	a.port = before
+	if err := a.ask("https"); err == nil {
+		t.Error("it still listens where it was")
 	}
 	stop()
 	work.Wait()

@@ -46,6 +46,7 @@ type vaultSide struct {
 	// program's token for them, if it is to have one.
 	addresses []string
 	bearer    secret.Text
+	sinks     []auth.Sink   // as cfg.Sinks
 	delivered chan struct{} // closed when every sink has the first token
 	revokes   bool          // the tokens logged in for are revoked at the end
 	doubted   atomic.Bool   // the address was said to be doubtful
@@ -328,6 +329,9 @@ func (v *vaultSide) adopt(ctx context.Context, ch *change) {
 		v.mu.Unlock()
 		old.end()
 	}
+	if ch.resink {
+		v.replaceSinks(ctx, ch.sinks)
+	}
 	if !ch.relisten {
 		return
 	}
@@ -342,27 +346,6 @@ func (v *vaultSide) adopt(ctx context.Context, ch *change) {
 		v.serve()
 	}
 }
-
-// passTokens gives the sinks what they missed while v was on trial.
-func (v *vaultSide) passTokens(ctx context.Context) {
-	if v == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, sinkPatience)
-	defer cancel()
-	var work sync.WaitGroup
-	for _, g := range v.gates {
-		work.Go(func() {
-			if err := g.pass(ctx); err != nil {
-				v.log.Warn("a sink does not have the new token yet", "error", err)
-			}
-		})
-	}
-	work.Wait()
-}
-
-// sinkPatience is how long a reload waits for its sinks.
-const sinkPatience = 5 * time.Second
 
 // takeOver lets v go on where old was: what it has bound, and how far the program is.
 func (v *vaultSide) takeOver(old *vaultSide) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +92,7 @@ type Config struct {
 	// First have each token, in order, before the Sinks are given it: those who read secrets with
 	// it. They neither wait nor fail.
 	First  []Sink
-	Sinks  []Sink // each by itself
+	Sinks  []Sink // each by itself; see SetSinks
 	Logger *slog.Logger
 	Trace  Trace
 
@@ -171,11 +170,7 @@ func New(c Config) (*Session, error) {
 	if c.WrapTTL > 0 {
 		client.SetWrappingLookupFunc(wrapLogin(c.MountPath, c.WrapTTL))
 	}
-	s := &Session{cfg: c, client: client, wake: make(chan struct{}, 1), results: make(chan func(*loop))}
-	if c.Keep != nil && c.WrapTTL == 0 { // what is wrapped is not ours
-		s.cfg.Sinks = append(slices.Clone(c.Sinks), keeping{s})
-	}
-	return s, nil
+	return &Session{cfg: c, client: client, wake: make(chan struct{}, 1), results: make(chan func(*loop)), replacements: make(chan *replacement)}, nil
 }
 
 // wrapLogin asks for wrapping of requests below the login's mount only.

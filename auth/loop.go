@@ -128,7 +128,7 @@ func (l *loop) mark(o *life) {
 
 func (l *loop) retireLife(o *life) {
 	l.forget(o)
-	if !l.cfg.Revoke || !o.revocable(l.cfg.now()) {
+	if !l.revokes() || !o.revocable(l.cfg.now()) {
 		return
 	}
 	t := o.token

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/api"
@@ -21,6 +22,9 @@ type Session struct {
 	client  *api.Client // ours, without token
 	wake    chan struct{}
 	results chan func(*loop) // what a finished request wants done, by the loop
+
+	replacements chan *replacement // for deliver
+	handedOut    atomic.Bool       // SetSinks gave our tokens to others
 
 	mu      sync.Mutex
 	lives   []*life // oldest first; fields belong to the loop while Run runs, guarded by mu
@@ -119,14 +123,14 @@ func (s *Session) EndsIn(epoch uint64) (left time.Duration, ends bool) {
 }
 
 // Close revokes every live token this session logged in for, newest last, when
-// Config.Revoke says so, but for what Config.Leave leaves; a transient failure is tried again until ctx ends. Call
+// Config.Revoke says so and no sink was added, but for what Config.Leave leaves; a transient failure is tried again until ctx ends. Call
 // it after Run has returned. The error, for one warning, names what stays alive.
 func (s *Session) Close(ctx context.Context) error {
 	s.mu.Lock()
 	lives := s.lives
 	s.lives = nil
 	s.mu.Unlock()
-	if !s.cfg.Revoke {
+	if !s.revokes() {
 		return nil
 	}
 	left := s.cfg.Leave && s.cfg.Keep != nil
@@ -147,6 +151,9 @@ func (s *Session) Close(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// revokes reports whether tokens are ours alone to end.
+func (s *Session) revokes() bool { return s.cfg.Revoke && !s.handedOut.Load() }
 
 func (s *Session) revokeUntil(ctx context.Context, t secret.Token) error {
 	for try := 1; ; try++ {

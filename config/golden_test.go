@@ -61,6 +61,30 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestEachMethodHasItsMistakes: for each login method there are cases with nothing in its
+// config and with a wrong value for each key of it.
+func TestEachMethodHasItsMistakes(t *testing.T) {
+	archive, err := txtar.ParseFile("testdata/methods.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, keys := range methodKeys() {
+		missing, wrong := member(archive, "missing-"+method+".want"), member(archive, "wrong-"+method+".want")
+		if missing == "" || wrong == "" {
+			t.Errorf("no cases missing-%s and wrong-%s", method, method)
+		}
+		for _, k := range keys {
+			at := "auto_auth.method.config." + k.name + ": "
+			if said := strings.Contains(missing, at+"missing: method "+method+" needs it"); said != k.required {
+				t.Errorf("missing-%s: %s is required %v, said %v", method, k.name, k.required, said)
+			}
+			if !strings.Contains(wrong, at+"must be ") && !strings.Contains(wrong, at+`"soon" is not one of`) {
+				t.Errorf("wrong-%s: nothing about %s", method, k.name)
+			}
+		}
+	}
+}
+
 func caseNames(a *txtar.Archive) []string {
 	var names []string
 	for _, f := range a.Files {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -128,7 +129,11 @@ func checkMethod(d *decoder, method string, settings map[string]any, pos Positio
 	}
 	path := func(name string) string { return d.key("config." + name) }
 	at := func(name string) Position { return d.set[path(name)] }
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
+	given := slices.SortedFunc(maps.Keys(settings), func(a, b string) int {
+		p, q := at(a), at(b)
+		return cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column), cmp.Compare(a, b))
+	})
+	for _, name := range given {
 		i := slices.IndexFunc(keys, func(k methodKey) bool { return k.name == name })
 		if i < 0 {
 			d.doubt(at(name), path(name), fmt.Sprintf("unknown key of method %s", method), hintKnown(name, names))
@@ -140,7 +145,11 @@ func checkMethod(d *decoder, method string, settings map[string]any, pos Positio
 	}
 	for _, k := range keys {
 		if v, set := settings[k.name]; k.required && settings[k.instead] == nil && (!set || v == "" || v == nil) {
-			d.doubt(pos, path(k.name), fmt.Sprintf("missing: method %s needs it", method), "")
+			text := fmt.Sprintf("missing: method %s needs it", method)
+			if k.instead != "" {
+				text += " or " + k.instead
+			}
+			d.doubt(pos, path(k.name), text, "")
 		}
 	}
 	for _, name := range map[string][]string{"azure": {"resource"}, "gcp": {"service_account"}}[method] {

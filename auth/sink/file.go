@@ -52,15 +52,20 @@ func (f *File) Check() error {
 }
 
 // WriteToken replaces the file by one that holds the token and nothing else.
-func (f *File) WriteToken(_ context.Context, t secret.Token) error {
-	return f.Write([]byte(t.ID.Reveal()))
+func (f *File) WriteToken(ctx context.Context, t secret.Token) error {
+	return f.Write(ctx, []byte(t.ID.Reveal()))
 }
 
-// Write replaces the file by one with this content.
-func (f *File) Write(content []byte) error {
+// Write replaces the file by one with this content. One that comes too late, when ctx has
+// ended, leaves it as it is: it may hold something newer.
+func (f *File) Write(ctx context.Context, content []byte) error {
 	tmp, err := f.temporary(content)
 	if err != nil {
 		return err
+	}
+	if err := ctx.Err(); err != nil {
+		_ = os.Remove(tmp)
+		return fmt.Errorf("write sink %q: %w", f.cfg.Path, err)
 	}
 	if err := files.Replace(tmp, f.cfg.Path); err != nil {
 		_ = os.Remove(tmp)

@@ -64,7 +64,7 @@ func (s *Sink) WriteToken(ctx context.Context, t secret.Token) error {
 		}
 		content = sealed
 	}
-	return s.file.Write(content)
+	return s.file.Write(ctx, content)
 }
 
 // Stale implements auth.Refresher: the reader has another key than the one last written for.
