@@ -384,6 +384,7 @@ type vaultKey struct{}
 //	vault requests N [REGEXP]       exactly N requests since then whose "operation path" matches
 //	vault alive N                   exactly N tokens are alive beside root's, waiting for it
 //	vault leases PREFIX N
+//	vault revoke-leases PREFIX
 //	vault revoke-all                all tokens but root's
 //	vault token VAR FILE [k=v…]     a token with the policy in FILE, in variable VAR and the file VAR.token
 //	vault stop | resume | seal | unseal
@@ -473,6 +474,8 @@ func (v *scriptVault) do(ts *testscript.TestScript, t scriptT, verb string, args
 		v.requests(ts, t, args)
 	case "alive":
 		v.alive(ts, t, args[0])
+	case "revoke-leases":
+		v.Write(t, "sys/leases/revoke-prefix/"+args[0], nil)
 	case "revoke-all":
 		own := v.Read(t, "auth/token/lookup-self").Data["accessor"]
 		for _, accessor := range v.Accessors(t) {

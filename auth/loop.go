@@ -139,6 +139,8 @@ func (l *loop) retireLife(o *life) {
 		return func(l *loop) {
 			switch {
 			case err == nil:
+			case l.ctx.Err() == nil && judge(err) == denied: // by its policy: it ends by itself
+				l.cfg.Logger.Debug("old token may not revoke itself", "epoch", t.Epoch, "error", Describe(err))
 			case l.ctx.Err() == nil:
 				l.cfg.Logger.Warn("old token was not revoked", "epoch", t.Epoch, "error", Describe(err))
 			default: // cut short by the end: Close tries again

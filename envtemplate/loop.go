@@ -137,9 +137,11 @@ func (l *loop) start(u *unit) {
 func (l *loop) execute(u *unit, work worker) finish {
 	f := finish{u: u}
 	start := time.Now()
+	l.busy.Store(u.name, nil)
+	defer l.busy.Delete(u.name)
 	var mu sync.Mutex
 	f.out, f.err = work.run(l.ctx, func(req secret.Request) (*secret.Secret, error) {
-		l.recall.offer(u, req, l.reads)
+		l.recall.offer(l.ctx, u, req, l.reads)
 		r := l.reads.want(req.Key(), req)
 		mu.Lock()
 		if !slices.Contains(f.used, r) {
@@ -342,6 +344,9 @@ func (l *loop) landed(landed landing) {
 		l.asked--
 	}
 	users, first := l.reads.settle(landed)
+	if landed.again && l.reads.current(landed.read) != landed.read {
+		l.recall.forget(landed.read.key)
+	}
 	for _, u := range users {
 		if !first || u.phase == running {
 			l.delay(u)
@@ -355,7 +360,7 @@ func (l *loop) landed(landed landing) {
 
 // changed takes in the Source's news.
 func (l *loop) changed() {
-	keys := l.cfg.Source.Take()
+	keys := l.recall.lost(l.ctx, l.cfg.Source.Take())
 	if epoch := l.cfg.Source.Epoch(); epoch != l.epoch {
 		l.epoch, l.touched = epoch, true
 		keys = append(keys, l.reads.outlived(epoch)...)

@@ -2,11 +2,13 @@ package envtemplate
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/url"
@@ -31,6 +33,14 @@ type recall struct {
 	mu    sync.Mutex
 	asked map[secret.Key]bool   // each is looked for once
 	seen  map[string][]pemBlock // by path, until files are written; then nil
+
+	watched map[secret.Key]watched // by the question whether it was revoked
+}
+
+// watched is a certificate in use of which Vault may tell that it was revoked.
+type watched struct {
+	question secret.Request
+	issue    secret.Key
 }
 
 // recalled is one template whose output is files.
@@ -41,7 +51,7 @@ type recalled struct {
 }
 
 func newRecall(cfg *Config, units []*unit) *recall {
-	rc := &recall{cfg: cfg, asked: map[secret.Key]bool{}, seen: map[string][]pemBlock{}}
+	rc := &recall{cfg: cfg, asked: map[secret.Key]bool{}, seen: map[string][]pemBlock{}, watched: map[secret.Key]watched{}}
 	for _, u := range units {
 		w, ok := u.work.(*templateWork)
 		if !ok || w.file.Path == "" {
@@ -60,7 +70,7 @@ func newRecall(cfg *Config, units []*unit) *recall {
 
 // offer makes what the files have of an answer to req, which u is about to read, that
 // answer, unless it is nothing, or more than one thing.
-func (rc *recall) offer(u *unit, req secret.Request, to *reads) {
+func (rc *recall) offer(ctx context.Context, u *unit, req secret.Request, to *reads) {
 	if req.Op != secret.Write || !issues(req.Path) {
 		return
 	}
@@ -74,11 +84,84 @@ func (rc *recall) offer(u *unit, req secret.Request, to *reads) {
 	all, own := rc.blocks(u, key)
 	for _, among := range [][]pemBlock{all, own} {
 		if leaf, ok := rc.only(among, req); ok {
+			if rc.revoked(ctx, leaf, req) {
+				rc.cfg.Logger.Info("certificate of the last life was revoked, it is not used again", "secret", req.String())
+				return
+			}
 			// Counted from now: the wall clock that certificates live by may not be ours.
 			to.recall(req, issueOf(leaf, all, req), time.Now().Add(rc.due(leaf.cert).Sub(rc.cfg.now())))
 			return
 		}
 	}
+}
+
+// revokedPatience is how long Vault may take to tell whether a certificate was revoked:
+// when it does not answer, what there is must do.
+const revokedPatience = 3 * time.Second
+
+// revoked asks Vault about leaf, which any token may: a role with generate_lease has its
+// certificates revoked with the token that made them. What is good now is asked for again
+// by the interval of all that has no lease: that token may still be alive. rc.mu is held.
+func (rc *recall) revoked(ctx context.Context, leaf pemBlock, req secret.Request) bool {
+	ctx, cancel := context.WithTimeout(ctx, revokedPatience)
+	defer cancel()
+	w := watched{secret.Request{Path: mountOf(req.Path) + "/cert/" + serial(leaf.cert), Namespace: req.Namespace}, req.Key()}
+	gone, known := rc.answer(ctx, w)
+	if known && !gone {
+		rc.watched[w.question.Key()] = w
+		return false
+	}
+	rc.cfg.Source.Release(w.question.Key())
+	return gone
+}
+
+// answer is Vault's to w's question. known: there is one.
+func (rc *recall) answer(ctx context.Context, w watched) (gone, known bool) {
+	s, err := rc.cfg.Source.Get(ctx, w.question)
+	if err != nil {
+		return false, false
+	}
+	at, known := s.Data["revocation_time"]
+	return known && fmt.Sprint(at) != "0", known
+}
+
+// lost adds to keys, of which the Source has news, those of certificates that were revoked.
+func (rc *recall) lost(ctx context.Context, keys []secret.Key) []secret.Key {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for _, k := range keys {
+		w, ok := rc.watched[k]
+		if !ok {
+			continue
+		}
+		if gone, _ := rc.answer(ctx, w); gone {
+			rc.cfg.Logger.Warn("certificate in use was revoked, issuing another", "question", w.question.String())
+			keys = append(keys, w.issue)
+		}
+	}
+	return keys
+}
+
+// forget says that the certificate of the last life for issue is not used any more.
+func (rc *recall) forget(issue secret.Key) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
+	for k, w := range rc.watched {
+		if w.issue == issue {
+			delete(rc.watched, k)
+			rc.cfg.Source.Release(k)
+		}
+	}
+}
+
+// mountOf is the mount of a path that issues: MOUNT/issue/ROLE or MOUNT/issuer/NAME/issue/ROLE.
+func mountOf(path string) string {
+	parts := strings.Split(strings.Trim(path, "/"), "/")
+	parts = parts[:len(parts)-2]
+	if n := len(parts); n > 2 && parts[n-2] == "issuer" {
+		parts = parts[:n-2]
+	}
+	return strings.Join(parts, "/")
 }
 
 // blocks are those in the files of all templates that make the write key, and in u's own.

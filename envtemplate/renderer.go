@@ -6,7 +6,10 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
+	"time"
 
+	"github.com/envexec/envexec/internal/fault"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -20,6 +23,7 @@ type Renderer struct {
 
 	flushes chan *flush
 	ended   chan struct{} // closed when Run returns
+	busy    sync.Map      // names of the units that run
 }
 
 // New checks cfg and parses every reference and template; all problems are joined.
@@ -60,9 +64,33 @@ func (r *Renderer) Requests() []secret.Request {
 
 // Run renders until ctx ends and then returns nil. Before the first Generation it
 // returns, joined, the problems that do not heal by waiting; they are the
-// configuration's, or a secret is missing or forbidden.
+// configuration's, or a secret is missing or forbidden. A template that only computes
+// cannot be stopped: it is left behind when ctx has ended.
 func (r *Renderer) Run(ctx context.Context) error {
 	defer close(r.ended)
+	done := make(chan error, 1)
+	go func() { done <- fault.Try(func() error { return r.render(ctx) }) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(leavePatience):
+		var names []string
+		r.busy.Range(func(name, _ any) bool { names = append(names, name.(string)); return true })
+		slices.Sort(names)
+		r.log.Warn("still computing at the end, left behind", "units", names)
+		return nil
+	}
+}
+
+// leavePatience is how long the end waits for what is being rendered.
+const leavePatience = time.Second
+
+func (r *Renderer) render(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	l := &loop{
 		Renderer: r, ctx: ctx,

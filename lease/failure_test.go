@@ -163,6 +163,69 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	})
 }
 
+// TestEveryStatusThatHeals: who waits for a secret is not told of it, asks again in the
+// server's time or in ours, and a program's other secrets and its token are left alone.
+func TestEveryStatusThatHeals(t *testing.T) {
+	const ours = 3 * time.Second // more than the first pause of ours
+	for name, tc := range map[string]struct {
+		bad         reply
+		least, most time.Duration // until asked again
+		says        string
+		back        bool // a reason to use the sealed cache
+	}{
+		"412":                      {refusal(412, "required index state not present"), 0, ours, "(412)", false},
+		"472":                      {refusal(472), 0, ours, "(472)", false},
+		"473":                      {refusal(473), 0, ours, "(473)", false},
+		"429":                      {refusal(429, "rate limit quota exceeded"), 0, ours, "limits the rate of requests (429)", false},
+		"429, Retry-After":         {later(refusal(429), "20"), 20 * time.Second, 23 * time.Second, "(429)", false},
+		"429, Retry-After a date":  {later(refusal(429), "Sat, 01 Jan 2000 00:00:20 GMT"), 20 * time.Second, 23 * time.Second, "(429)", false},
+		"429, Retry-After rubbish": {later(refusal(429), "soon"), 0, ours, "(429)", false},
+		"503 sealed":               {refusal(503, "Vault is sealed"), 0, ours, "vault is sealed (503)", true},
+		"503, Retry-After":         {later(refusal(503), "20"), 20 * time.Second, 23 * time.Second, "vault is unavailable (503)", true},
+		"501 uninitialised":        {refusal(501), 0, ours, "not initialised (501)", true},
+		"500":                      {refusal(500, "internal error"), 0, ours, "(500)", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			serve := func(c call) reply {
+				if c.path == "secret/data/a" && c.at < time.Minute && c.at >= 20*time.Second || c.path == "secret/data/b" && c.at == 0 {
+					return tc.bad
+				}
+				return kv2Answer(1, map[string]any{"k": "v"})
+			}
+			inBubble(t, Config{StaticInterval: 30 * time.Second, random: func() float64 { return 0.5 }}, serve, func(w *world) {
+				w.login(1)
+				w.get(read("secret/data/a"))
+				w.get(read("secret/data/b")) // waits, without an error
+				calls := w.vault.seen("secret/data/b")
+				if gap := calls[1].at - calls[0].at; len(calls) != 2 || gap < tc.least || gap > tc.most {
+					t.Errorf("%d requests, asked again after %v", len(calls), gap)
+				}
+				pass(45*time.Second - time.Since(w.vault.start))
+				w.get(read("secret/data/a")) // the one it has
+				if st := w.Status()[0]; !contains(st.Error, tc.says) || st.Failures == 0 || !st.Known {
+					t.Errorf("status %+v", st)
+				}
+				if w.Status()[1].Error != "" || len(w.bad) != 0 {
+					t.Error("others suffer")
+				}
+				pass(time.Minute)
+				if st := w.Status()[0]; st.Error != "" || st.Failures != 0 {
+					t.Errorf("afterwards %+v", st)
+				}
+				if back := silent(&failure{err: &AnswerError{Status: tc.bad.status}}); back != tc.back {
+					t.Errorf("the sealed cache is used: %v", back)
+				}
+			})
+		})
+	}
+}
+
+// later adds a Retry-After.
+func later(r reply, text string) reply {
+	r.header = http.Header{"Retry-After": {text}}
+	return r
+}
+
 func TestOneFailingSecretLeavesTheOthersAlone(t *testing.T) {
 	serve := func(c call) reply {
 		if c.path == "secret/data/bad" {
