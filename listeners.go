@@ -78,7 +78,7 @@ func (v *vaultSide) secretStats() []proxy.SecretStats {
 		return nil
 	}
 	var all []proxy.SecretStats
-	for _, e := range v.store.Status() {
+	for _, e := range v.secretStates() {
 		s := proxy.SecretStats{Secret: e.Request, Age: e.Age, EndsIn: e.EndsIn, Failures: e.Failures, Error: e.Error}
 		if !e.Known {
 			s.Age = -1

@@ -19,7 +19,7 @@ func (v *vaultSide) schedule(once bool) {
 		return
 	}
 	by := map[string][]string{}
-	for _, e := range v.store.Status() {
+	for _, e := range v.secretStates() {
 		by[e.Schedule] = append(by[e.Schedule], e.Request)
 	}
 	for _, schedule := range slices.Sorted(maps.Keys(by)) {

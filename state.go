@@ -60,7 +60,7 @@ func (j *job) report() any {
 	if v.store == nil {
 		return r
 	}
-	for _, e := range v.store.Status() {
+	for _, e := range v.secretStates() {
 		r.Secrets = append(r.Secrets, secretReport{
 			Secret: e.Request, Schedule: e.Schedule, Age: e.Age.Seconds(), Next: e.NextIn.Seconds(), EndsIn: e.EndsIn.Seconds(),
 			Version: e.Version, Error: e.Error,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -257,6 +258,25 @@ func (v *vaultSide) unreachable(after time.Duration) error {
 		return fmt.Errorf("%w within %s: %w", errNoLogin, after, cause)
 	}
 	return fmt.Errorf("%w within %s at %s: %w", errUnreachable, after, v.address(), cause)
+}
+
+// secretStates are the store's and those of certificates that were found in files again, by name.
+func (v *vaultSide) secretStates() []lease.EntryStatus {
+	all := v.store.Status()
+	v.mu.Lock()
+	reading := v.reading
+	v.mu.Unlock()
+	if reading == nil {
+		return all
+	}
+	for _, c := range reading.renderer.Recalled() {
+		all = append(all, lease.EntryStatus{
+			Request: c.Request.String(), Schedule: "found in files, replaced before its end", Known: true, Restored: true,
+			Age: max(c.Age, 0), NextIn: max(c.NextIn, 0), EndsIn: max(c.EndsIn, time.Nanosecond),
+		})
+	}
+	slices.SortStableFunc(all, func(a, b lease.EntryStatus) int { return cmp.Compare(a.Request, b.Request) })
+	return all
 }
 
 // address is Vault's, without a password, and where it came from.

@@ -187,6 +187,31 @@ func (rc *recall) blocks(u *unit, key secret.Key) (all, own []pemBlock) {
 	return all, own
 }
 
+// Recalled is a certificate of an earlier life that is in use: its Source does not know it.
+type Recalled struct {
+	Request secret.Request
+	Age     time.Duration // since it was issued
+	NextIn  time.Duration // until it is replaced
+	EndsIn  time.Duration // until it is no longer good
+}
+
+// Recalled lists the certificates that were found in files, in no order.
+func (r *Renderer) Recalled() []Recalled {
+	rs := r.recalled.Load()
+	if rs == nil {
+		return nil
+	}
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	var all []Recalled
+	for rd, end := range rs.ends {
+		if rs.byKey[rd.key] == rd {
+			all = append(all, Recalled{rd.req, time.Since(rd.sec.ReadAt), time.Until(end), time.Until(certificateEnd(rd.sec))})
+		}
+	}
+	return all
+}
+
 // written says that the files are no longer as they were at the start.
 func (rc *recall) written() {
 	rc.mu.Lock()

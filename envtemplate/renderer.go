@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/envexec/envexec/internal/fault"
@@ -24,6 +25,8 @@ type Renderer struct {
 	flushes chan *flush
 	ended   chan struct{} // closed when Run returns
 	busy    sync.Map      // names of the units that run
+
+	recalled atomic.Pointer[reads] // Run's
 }
 
 // New checks cfg and parses every reference and template; all problems are joined.
@@ -100,6 +103,7 @@ func (r *Renderer) render(ctx context.Context) error {
 		planned:  map[*unit]struct{}{},
 		engines:  make(chan struct{}, max(runtime.GOMAXPROCS(0), 2)),
 	}
+	r.recalled.Store(l.reads)
 	defer l.reads.flying.Wait()
 	defer l.running.Wait()
 	defer cancel()
