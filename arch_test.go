@@ -23,7 +23,7 @@ var rooms = map[string][]string{
 	"auth/method":        {"auth", "secret", "internal/clock", "internal/foreign"},
 	"config":             {"environ", "signals", "secret"},
 	"environ":            {},
-	"envtemplate":        {"environ", "secret", "internal/clock", "internal/files"},
+	"envtemplate":        {"environ", "secret", "internal/fault", "internal/clock", "internal/files"},
 	"internal/admin":     {"internal/files"},
 	"internal/clock":     {},
 	"internal/due":       {},
