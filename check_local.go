@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/envexec/envexec/auth/sink"
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
 )
@@ -33,7 +34,7 @@ func (c *checkup) local(cfg *config.Config, env environ.Environ) {
 	for _, s := range cfg.Sinks {
 		c.directory("sink", "sink", s.Path, false, true)
 		if s.DHPath != "" {
-			c.credential("dh_path", s.DHPath, false)
+			c.peerKey(s.DHPath)
 		}
 	}
 	for _, f := range cfg.Secrets.RenderFiles {
@@ -44,6 +45,14 @@ func (c *checkup) local(cfg *config.Config, env environ.Environ) {
 			c.directory("file", "template", t.Destination, t.CreateDestDirs, false)
 		}
 	}
+}
+
+// peerKey checks the public key that a sink is encrypted for.
+func (c *checkup) peerKey(path string) {
+	if !c.credential("dh_path", path, false) {
+		return
+	}
+	c.fail("credential", statusConfig, (&sink.DH{PublicKeyPath: path}).Check())
 }
 
 func (c *checkup) program(cfg *config.Config, env environ.Environ) {

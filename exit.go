@@ -73,7 +73,7 @@ func statusOf(err error) (status int, hint string) {
 	case errors.As(err, &denied) && strings.Contains(denied.Error(), "missing secret_id"):
 		return statusDenied, "no secret id was given: set VAULT_SECRET_ID or VAULT_SECRET_ID_FILE, or secret_id_file_path"
 	case errors.As(err, &denied):
-		return statusDenied, "a denied login is not repeated: Vault locks a role or user out after five"
+		return statusDenied, "check the credentials and the mount path (envexec check says which are used), then start again: a denied login is not repeated, for Vault locks a role or user out after five"
 	case errors.Is(err, secret.ErrForbidden):
 		return statusConfig, "the token's policies lack a capability on this path"
 	case errors.Is(err, secret.ErrMissing), errors.Is(err, errConfiguration):

@@ -30,6 +30,7 @@ func (v *vaultSide) newProxy(c *config.Config, env environ.Environ, sockets []pr
 		Retries:        cmp.Or(c.Vault.NumRetries, -1), // theirs: 0 = the default
 		Cache:          listenerCache(c.Cache),
 		OnInvalidToken: v.invalid,
+		OnUse:          v.used,
 		UserAgent:      "envexec",
 		Ready:          v.loggedIn,
 		OnQuit: func() {

@@ -143,6 +143,7 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 		CertMinRemaining: v.cfg.Secrets.CertMinRemaining,
 		MaxConcurrent:    v.cfg.Secrets.MaxConcurrent,
 		OnInvalidToken:   v.invalid,
+		OnUse:            v.used,
 		Logger:           v.log,
 	}
 	v.shelve(&cfg)
@@ -158,6 +159,13 @@ func (v *vaultSide) newStore(env environ.Environ) (*lease.Store, error) {
 func (v *vaultSide) invalid(t secret.Token) {
 	if v.session != nil {
 		v.session.Invalid(t)
+	}
+}
+
+// used says that Vault answered a request made with a token.
+func (v *vaultSide) used(t secret.Token, status int) {
+	if v.session != nil {
+		v.session.Used(t, status)
 	}
 }
 

@@ -23,7 +23,7 @@ import (
 type Method = api.AuthMethod
 
 // Sink takes each new token once, never a renewal. An error is logged and the same
-// token written again after about 2 s, until it succeeds or a newer token replaces it.
+// token written again after about 2 s, then ever more rarely up to 30 s, until it succeeds or a newer token replaces it.
 // The context of one call ends after Config.RequestTimeout.
 type Sink interface {
 	WriteToken(ctx context.Context, t secret.Token) error
@@ -111,11 +111,13 @@ type Trace struct {
 }
 
 const (
-	minDenied    = 15 * time.Minute
-	callTimeout  = 30 * time.Second
-	quickDeath   = 10 * time.Second // a token found invalid sooner than this counts as a failed login
-	sinkRetryMin = 1 * time.Second
-	sinkRetryMax = 3 * time.Second
+	minDenied     = 15 * time.Minute
+	callTimeout   = 30 * time.Second
+	quickDeath    = 10 * time.Second // a token found invalid sooner than this counts as a failed login
+	spentAtOnce   = 10               // so many tokens in a row may be spent that soon without a pause
+	sinkRetryMin  = 1 * time.Second
+	sinkRetryMax  = 3 * time.Second
+	sinkRetryMost = 30 * time.Second // the pause doubles with each failure up to it
 )
 
 // New checks c, fills its defaults in and makes no request.

@@ -191,13 +191,15 @@ func (s *Session) carry(ctx context.Context, c *courier, done func(epoch uint64)
 	}
 	var t secret.Token
 	var retry <-chan time.Time
+	failures := 0
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return
 		case t = <-c.slot:
+			failures = 0
 		case <-look:
-			if t.ID.Empty() || retry != nil || !refresher.Stale() {
+			if t.ID.Empty() || !refresher.Stale() {
 				continue
 			}
 		case <-retry:
@@ -208,10 +210,14 @@ func (s *Session) carry(ctx context.Context, c *courier, done func(epoch uint64)
 		cancel()
 		switch {
 		case err == nil:
+			failures = 0
 			done(t.Epoch)
 		case ctx.Err() == nil:
-			s.cfg.Logger.Warn("token was not written to its sink", "sink", c.number.Load(), "epoch", t.Epoch, "error", err)
-			retry = time.After(sinkRetryMin + part(sinkRetryMax-sinkRetryMin, s.cfg.random()))
+			pause := sinkRetryMin + part(sinkRetryMax-sinkRetryMin, s.cfg.random())
+			pause = min(pause<<failures, sinkRetryMost)
+			failures = min(failures+1, 5)
+			s.cfg.Logger.Warn("token was not written to its sink", "sink", c.number.Load(), "epoch", t.Epoch, "error", err, "retry_in", pause.Round(time.Millisecond))
+			retry = time.After(pause)
 		}
 	}
 }

@@ -25,6 +25,8 @@ type life struct {
 	busy      bool          // a renewal or revocation is in flight
 	dead      bool          // unknown to Vault, as far as we know
 	warned    bool          // its end was announced
+	used      int           // requests of ours made with it; counted only when its uses are few
+	spent     bool          // the last use is gone and a new login was asked for
 
 	wrapping  secret.Text   // of a wrapped login; the times are the wrapping's
 	reclaimAt time.Duration // when a newer one is there

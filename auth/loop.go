@@ -35,7 +35,7 @@ type loop struct {
 	busy     bool          // a login request is in flight
 	next     time.Duration // not before
 	failures int           // logins failed in a row
-	young    int           // tokens in a row that were invalid soon after their login
+	young    int           // tokens in a row that were invalid or spent soon after their login
 	born     time.Duration // when the last login succeeded
 	tried    string        // fingerprint at the last attempt
 	refused  bool          // the last attempt was denied
@@ -84,6 +84,9 @@ func (l *loop) begin(request func(ctx context.Context) (apply func(*loop))) {
 // hear takes in what others reported.
 func (l *loop) hear() {
 	invalid, retire := l.drain()
+	if cur := l.current(); cur != nil && !cur.spent && l.usedUp(cur) {
+		l.spend(cur)
+	}
 	for _, t := range invalid {
 		if cur := l.current(); cur != nil && cur.token.ID.Equal(t.ID) && !cur.dead {
 			l.lost(cur)
@@ -108,6 +111,9 @@ func (l *loop) hear() {
 // and a denied login is no sooner repeated for it.
 func (l *loop) lost(cur *life) {
 	l.mark(cur)
+	if cur.spent { // a login is due or under way
+		return
+	}
 	l.cfg.Logger.Warn("token is no longer valid, logging in again", "epoch", cur.token.Epoch)
 	l.want = "token invalid"
 	switch {
@@ -117,6 +123,31 @@ func (l *loop) lost(cur *life) {
 	default:
 		l.young++
 		l.next = l.cfg.now() + jitter(l.cfg.random(), l.cfg.MinBackoff, l.cfg.MaxBackoff, l.young)
+	}
+}
+
+func (l *loop) usedUp(o *life) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return o.token.NumUses > 0 && o.used >= o.token.NumUses
+}
+
+// spend: the current token's last use is gone, log in again. That is no failure, but a login
+// whose leases are read with nothing but the last uses would go round for ever: many in
+// a row wait their turn.
+func (l *loop) spend(cur *life) {
+	cur.spent = true
+	if l.refused || l.failures > 0 || l.busy {
+		return // that login's turn comes as it would
+	}
+	l.cfg.Logger.Info("token's last use is spent, logging in again", "epoch", cur.token.Epoch)
+	l.want, l.next = "token spent", 0
+	if l.cfg.now()-l.born >= quickDeath {
+		l.young = 0
+		return
+	}
+	if l.young++; l.young > spentAtOnce {
+		l.next = l.cfg.now() + jitter(l.cfg.random(), l.cfg.MinBackoff, l.cfg.StartBackoff, l.young-spentAtOnce)
 	}
 }
 

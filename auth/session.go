@@ -68,6 +68,33 @@ func (s *Session) Invalid(t secret.Token) {
 	s.poke()
 }
 
+// Used says that Vault answered a request made with t. When the last use of a token of
+// few uses is spent, the session logs in again at once. Others' uses are not known here:
+// see Invalid. Safe for concurrent use, never blocks.
+func (s *Session) Used(t secret.Token, status int) {
+	if !t.Own || t.NumUses == 0 || !spends(status) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.lives {
+		if l.token.ID.Equal(t.ID) {
+			l.used++
+		}
+	}
+	s.poke()
+}
+
+// spends reports whether an answer of this status has surely cost its token a use: redirects,
+// quotas and servers in trouble answer before the token is looked at.
+func spends(status int) bool {
+	switch {
+	case status >= 300 && status < 400, status >= 500, status == http.StatusTooManyRequests, status == http.StatusPreconditionFailed:
+		return false
+	}
+	return true
+}
+
 // Retire says that nobody depends any more on tokens of an epoch below before:
 // those this session logged in for are revoked (with Config.Revoke), all are
 // forgotten. The newest token always stays. Safe for concurrent use, never blocks.

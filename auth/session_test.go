@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -442,5 +443,52 @@ func TestTheEndDuringARevocation(t *testing.T) {
 		if err := s.Close(t.Context()); err != nil || vault.count("revoke-self 1") != 1 || vault.count("revoke-self 2") != 1 {
 			t.Errorf("%v: Close revoked %v, want both tokens", err, vault.calls)
 		}
+	})
+}
+
+// badSink fails until it is mended, which it can tell.
+type badSink struct {
+	mu      sync.Mutex
+	tries   int
+	mended  bool
+	written int
+}
+
+func (b *badSink) WriteToken(context.Context, secret.Token) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.tries++
+	if !b.mended {
+		return errors.New("no key")
+	}
+	b.written++
+	return nil
+}
+
+func (b *badSink) Stale() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mended && b.written == 0
+}
+
+func TestFailingSinkIsTriedEverMoreRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := &badSink{}
+		m := &fakeMethod{login: func(int) (*api.Secret, error) { return service("one", 0), nil }}
+		_, stop := start(t, &fakeVault{}, m, func(c *Config) { c.Sinks = []Sink{bad} })
+		time.Sleep(10 * time.Minute)
+		bad.mu.Lock()
+		if bad.tries < 20 || bad.tries > 25 {
+			t.Errorf("%d tries in 10 minutes, want one each 30 s", bad.tries)
+		}
+		bad.mended = true
+		bad.mu.Unlock()
+		time.Sleep(pollFiles + time.Second)
+		bad.mu.Lock()
+		if bad.written != 1 {
+			t.Errorf("written %d times once it is mended, want 1", bad.written)
+		}
+		bad.mu.Unlock()
+		_ = stop()
 	})
 }

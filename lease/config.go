@@ -48,6 +48,10 @@ type Config struct {
 	// It must not block.
 	OnInvalidToken func(secret.Token)
 
+	// OnUse is told of each answer to a request made with a token, by its HTTP status.
+	// It must not block.
+	OnUse func(tok secret.Token, status int)
+
 	Logger *slog.Logger // nil = no logs
 	Trace  Trace
 

@@ -48,3 +48,26 @@ func TestEventsCostATokenNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestEachUseIsTold: whoever keeps the token counts what is left of it.
+func TestEachUseIsTold(t *testing.T) {
+	var used atomic.Int32
+	cfg := Config{OnUse: func(tok secret.Token, status int) {
+		if tok.Epoch == 1 && status == http.StatusOK {
+			used.Add(1)
+		}
+	}}
+	serve := func(call) reply { return kv2Answer(1, map[string]any{"k": "v"}) }
+	inBubble(t, cfg, serve, func(w *world) {
+		if err := w.WriteToken(w.t.Context(), secret.Token{ID: secret.NewText("hvs.token"), Epoch: 1, Own: true, NumUses: 9}); err != nil {
+			t.Fatal(err)
+		}
+		w.get(read("secret/data/a"))
+		w.vault.mu.Lock()
+		want := int32(len(w.vault.calls))
+		w.vault.mu.Unlock()
+		if n := used.Load(); n != want || n == 0 {
+			t.Errorf("told of %d uses, want %d", n, want)
+		}
+	})
+}

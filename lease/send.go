@@ -61,6 +61,9 @@ func (s *Store) exchange(ctx context.Context, tok *secret.Token, req secret.Requ
 	defer raw.Body.Close()
 	raw.Body = http.MaxBytesReader(nil, raw.Body, maxAnswer)
 	status = raw.StatusCode
+	if s.cfg.OnUse != nil {
+		s.cfg.OnUse(*tok, status)
+	}
 	resp := &api.Response{Response: raw}
 	if status >= http.StatusMultipleChoices && status < http.StatusBadRequest {
 		said := &AnswerError{Request: req.String(), Status: status, Detail: "redirected to another server again"}

@@ -14,6 +14,9 @@ import (
 // inspect sees every answer before the client does.
 func (p *Proxy) inspect(resp *http.Response, c *call) error {
 	p.states.learn(resp.Header)
+	if c.own != nil && p.cfg.OnUse != nil {
+		p.cfg.OnUse(*c.own, resp.StatusCode)
+	}
 	switch {
 	case resp.StatusCode == http.StatusForbidden && c.token != "":
 		p.heal(resp, c)

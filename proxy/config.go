@@ -80,6 +80,9 @@ type Config struct {
 
 	// OnInvalidToken is told when Vault no longer knows a token of the session. It must not block.
 	OnInvalidToken func(secret.Token)
+	// OnUse is told of each of Vault's answers to a request made with a token of the session,
+	// by its HTTP status. It must not block.
+	OnUse func(t secret.Token, status int)
 	// OnQuit is called once when a client may and does ask us to end. It must not block.
 	OnQuit func()
 	// Ready reports why we cannot serve; nil = ready. Asked by /ready beside our own knowledge.

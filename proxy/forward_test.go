@@ -279,16 +279,21 @@ func TestInvalidTokenIsReportedForOurTokensOnly(t *testing.T) {
 		fmt.Fprintf(w, `{"errors":[%q]}`, text)
 	})
 	var told []string
+	var used []any
 	r := start(t, up, func(c *Config) {
 		c.AutoAuth, c.Lend = true, LendMissing
 		c.OnInvalidToken = func(t secret.Token) { told = append(told, t.ID.Reveal()) }
+		c.OnUse = func(t secret.Token, status int) { used = append(used, t.ID.Reveal(), status) }
 	})
 	r.login("one", 1)
 	r.ask(t, "GET", "/v1/x", "") // a missing right
+	if fmt.Sprint(used) != "[one 403]" {
+		t.Errorf("told of the use %v", used)
+	}
 	text = "permission denied\\ninvalid token"
 	r.ask(t, "GET", "/v1/x", "", "X-Vault-Token", "foreign")
-	if len(told) != 0 {
-		t.Fatalf("told of %v", told)
+	if len(told) != 0 || len(used) != 2 {
+		t.Fatalf("told of %v, uses %v", told, used)
 	}
 	if a := r.ask(t, "GET", "/v1/x", ""); a.status != 403 || !strings.Contains(a.body, "invalid token") {
 		t.Errorf("the client got %d %s", a.status, a.body)

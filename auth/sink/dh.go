@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/envexec/envexec/auth/method"
 )
@@ -63,6 +64,15 @@ func (d *DH) changed() bool {
 	return err == nil && !bytes.Equal(public.Bytes(), d.last)
 }
 
+// Check finds out whether there is a key to encrypt for. A file that is not there yet is none of
+// its business: the reader may write it later.
+func (d *DH) Check() error {
+	if _, err := d.peer(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // peer is the reader's public key as it is now.
 func (d *DH) peer() (*ecdh.PublicKey, error) {
 	text, err := method.ReadFile(d.PublicKeyPath)
@@ -76,6 +86,11 @@ func (d *DH) peer() (*ecdh.PublicKey, error) {
 	public, err := ecdh.X25519().NewPublicKey(peer.Key)
 	if err != nil {
 		return nil, fmt.Errorf("read the sink's public key from %q: it has %d bytes, want 32", d.PublicKeyPath, len(peer.Key))
+	}
+	if probe, err := ecdh.X25519().GenerateKey(rand.Reader); err != nil {
+		return nil, fmt.Errorf("make a key for the sink: %w", err)
+	} else if _, err := probe.ECDH(public); err != nil { // as all zeros: a placeholder, or somebody's trick
+		return nil, fmt.Errorf("read the sink's public key from %q: it is of low order, no secret can be agreed on with it", d.PublicKeyPath)
 	}
 	return public, nil
 }

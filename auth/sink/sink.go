@@ -44,8 +44,15 @@ func New(c Config) (*Sink, error) {
 	return &Sink{cfg: c, file: file}, nil
 }
 
-// Check finds out whether the file can be written, as File.Check does.
-func (s *Sink) Check() error { return s.file.Check() }
+// Check finds out whether the file can be written, as File.Check does, and encrypted, as DH.Check does.
+func (s *Sink) Check() error {
+	if s.cfg.DH != nil {
+		if err := s.cfg.DH.Check(); err != nil {
+			return err
+		}
+	}
+	return s.file.Check()
+}
 
 // WriteToken writes t. A wrapped or encrypted token is made anew at each call.
 func (s *Sink) WriteToken(ctx context.Context, t secret.Token) error {

@@ -83,6 +83,20 @@ func TestEncryptRefusesBadKeys(t *testing.T) {
 		if _, err := (&DH{PublicKeyPath: path}).Encrypt([]byte("x")); err == nil {
 			t.Errorf("encrypted for the key %q", text)
 		}
+		out := filepath.Join(filepath.Dir(path), "token")
+		s, err := New(Config{File: FileConfig{Path: out, UID: Keep, GID: Keep}, DH: &DH{PublicKeyPath: path}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Check(); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("the key %q: check says %v", text, err)
+		}
+		if s.Stale() {
+			t.Errorf("the key %q is taken for a new one", text)
+		}
+	}
+	if err := (&DH{PublicKeyPath: path + "-later"}).Check(); err != nil {
+		t.Errorf("a key that comes later: %v", err)
 	}
 }
 
