@@ -54,6 +54,7 @@ var fences = map[string][]string{
 	"go.etcd.io/bbolt":                     {"lease/sealed"},
 	"github.com/hashicorp/vault/api":       {"", "auth", "lease", "proxy", "internal/vaulttest"},
 	"github.com/hashicorp/vault/sdk":       {"auth"},
+	"go.uber.org/automaxprocs":             {""},
 	"log":                                  {"envtemplate"},
 }
 

@@ -194,6 +194,7 @@ func (v *vaultSide) serve() {
 	v.serving = v.life.group(v.life.fail)
 	run := v.proxy.Run
 	v.serving.start("listeners", func(ctx context.Context) error {
+		fitProcessors(v.log)
 		room := roomForGarbage(v.env)
 		defer runtime.KeepAlive(room)
 		return run(ctx)
