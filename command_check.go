@@ -13,6 +13,7 @@ import (
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/envtemplate"
 )
 
 // level is how a finding of `envexec check` is meant.
@@ -80,11 +81,44 @@ func runCheck(ctx context.Context, cfg *config.Config, env environ.Environ, stdo
 	if cfg.Check.Explain {
 		c.Settings = cfg.Settings
 	}
-	if !cfg.Check.Offline {
+	if cfg.Check.Offline {
+		c.contents(cfg)
+	} else {
 		c.local(cfg, env)
 		c.server(ctx, cfg, env)
 	}
 	return c.Status, c.print(stdout, cfg.Check.Format)
+}
+
+// contents parses the templates that stand in the configuration itself and opens nothing.
+func (c *checkup) contents(cfg *config.Config) {
+	parse := func(at config.Position, w envtemplate.Config) {
+		w.Logger, w.Source = silent(), struct{ envtemplate.Source }{} // nothing is asked of it
+		_, err := envtemplate.New(w)
+		switch {
+		case err == nil:
+		case cfg.Check.Lenient:
+			c.add(doubt, "template", "%s: %v", at, err)
+		default:
+			c.fail("template", statusConfig, fmt.Errorf("%s: %w", at, err))
+		}
+	}
+	for _, t := range cfg.Secrets.Templates {
+		if t.Contents != "" && t.Destination != "" {
+			parse(t.Pos, envtemplate.Config{Templates: []envtemplate.Template{{
+				Destination: t.Destination, Contents: t.Contents, SandboxPath: t.SandboxPath,
+				LeftDelim: t.LeftDelimiter, RightDelim: t.RightDelimiter, FunctionDenylist: t.FunctionDenylist,
+			}}})
+		}
+	}
+	for _, t := range cfg.Secrets.EnvTemplates {
+		if t.Contents != "" {
+			parse(t.Pos, envtemplate.Config{EnvTemplates: []envtemplate.EnvTemplate{{
+				Name: t.Name, Contents: t.Contents,
+				LeftDelim: t.LeftDelimiter, RightDelim: t.RightDelimiter, FunctionDenylist: t.FunctionDenylist,
+			}}})
+		}
+	}
 }
 
 // printBad answers check in JSON when there is no configuration to check; ok is

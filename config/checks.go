@@ -233,8 +233,8 @@ func checkReady(r Ready) error {
 			return errors.New("exec needs a command")
 		}
 	case "tcp":
-		if _, _, err := net.SplitHostPort(r.Address); err != nil {
-			return fmt.Errorf("%q is no HOST:PORT", r.Address)
+		if err := hostPort(r.Address); err != nil {
+			return err
 		}
 	case "http":
 		if u, err := url.Parse(r.Address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -164,6 +165,17 @@ func parseFlags(args []string, opts []option, into map[string][]string) ([]strin
 	return rest, err
 }
 
+// badSwitch is how the flag package passes on what a switch said about its value.
+var badSwitch = regexp.MustCompile(`(?s)^invalid boolean value .* for -([a-z-]+): (.*)$`)
+
+// dashed is a flag as it is written: one dash before a single letter.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
 // usage turns the flag package's errors into ours, with the nearest flag.
 func usage(err error, opts []option) error {
 	text := err.Error()
@@ -172,7 +184,7 @@ func usage(err error, opts []option) error {
 		for _, o := range opts {
 			names = append(names, o.name)
 		}
-		u := &UsageError{Message: fmt.Sprintf("unknown flag --%s", strings.TrimPrefix(name, "-"))}
+		u := &UsageError{Message: "unknown flag " + dashed(strings.TrimPrefix(name, "-"))}
 		name = strings.TrimPrefix(name, "-")
 		u.Hint = "envexec --help all lists them"
 		if n := nearest(name, names); n != "" {
@@ -184,7 +196,10 @@ func usage(err error, opts []option) error {
 		return u
 	}
 	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
-		return &UsageError{Message: fmt.Sprintf("--%s needs a value", strings.TrimPrefix(name, "-"))}
+		return &UsageError{Message: dashed(strings.TrimPrefix(name, "-")) + " needs a value"}
+	}
+	if m := badSwitch.FindStringSubmatch(text); m != nil {
+		return &UsageError{Message: fmt.Sprintf("%s: %s", dashed(m[1]), m[2])}
 	}
 	var u *UsageError
 	if errors.As(err, &u) {

@@ -6,7 +6,10 @@ import (
 	"slices"
 	"strings"
 
+	"errors"
 	"github.com/envexec/envexec/environ"
+	"net/url"
+	"time"
 )
 
 // layers puts variables and flags over what the files said.
@@ -118,6 +121,10 @@ func (l layers) set(o option, source string, texts []string) {
 			fail(err)
 			return
 		}
+		if span, ok := o.to.(*time.Duration); ok && *span < 0 {
+			fail(errors.New("must not be negative"))
+			return
+		}
 		if o.check != nil {
 			if err := o.check(text); err != nil {
 				fail(err)
@@ -155,7 +162,7 @@ func settings(c *Config, opts []option, origins map[any]string) []Setting {
 	var all []Setting
 	seen := map[any]bool{}
 	walkKeys(root(c), "", func(path string, k key) {
-		s := Setting{Key: path, Value: format(k.to), Origin: origins[k.to], Default: fresh[path]}
+		s := Setting{Key: path, Value: shown(k.to), Origin: origins[k.to], Default: fresh[path]}
 		if o, ok := flags[k.to]; ok {
 			s.Flag, s.Env = "--"+o.name, variables(o)
 		} else {
@@ -174,7 +181,7 @@ func settings(c *Config, opts []option, origins map[any]string) []Setting {
 		if o.to == nil || seen[o.to] || o.noEnv {
 			continue
 		}
-		s := Setting{Key: o.name, Value: format(o.to), Origin: origins[o.to], Flag: "--" + o.name, Env: variables(o)}
+		s := Setting{Key: o.name, Value: shown(o.to), Origin: origins[o.to], Flag: "--" + o.name, Env: variables(o)}
 		if s.Origin == "" {
 			s.Origin = "default"
 		}
@@ -206,6 +213,15 @@ func walkKeys(s stanza, path string, visit func(path string, k key)) {
 			walkKeys(b.open(), path+"."+b.name, visit)
 		}
 	}
+}
+
+// shown is a value for people: format without the password of an address.
+func shown(from any) string {
+	text := format(from)
+	if u, err := url.Parse(text); err == nil && u.User != nil {
+		return u.Redacted()
+	}
+	return text
 }
 
 func shownDefault(k key) string {

@@ -27,7 +27,7 @@ func parseReference(text string) (reference, error) {
 	case r.path == "":
 		return r, fmt.Errorf("%q names no path: write PATH#KEY", text)
 	case len(parts) < 2 || parts[1] == "":
-		return r, fmt.Errorf("%q names no key: write %s#KEY", text, r.path)
+		return r, errors.New("no key after the path: write PATH#KEY") // text may be the secret itself
 	case len(parts) > 3:
 		return r, fmt.Errorf("%q has more than PATH#KEY#VERSION", text)
 	}
@@ -86,7 +86,10 @@ func (v *Variable) refer(value string) error {
 	}
 	r, err := parseReference(value)
 	v.Path, v.Key, v.Version = r.path, r.key, r.version
-	return err
+	if err != nil {
+		return fmt.Errorf("variable %s: %w", v.Name, err)
+	}
+	return nil
 }
 
 // parseFrom reads PATH[#VERSION].

@@ -1,8 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +19,18 @@ func parseSocket(text string) (Socket, error) {
 	return s, socketAddress(&s, address)
 }
 
+// hostPort refuses what can never be listened on or dialed. A port may have a name.
+func hostPort(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("%q is no HOST:PORT", text)
+	}
+	if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > math.MaxUint16) || errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("port %s of %q is not one of 0 to 65535", port, text)
+	}
+	return nil
+}
+
 func socketAddress(s *Socket, address string) error {
 	network, rest, ok := strings.Cut(address, "://")
 	if !ok || rest == "" {
@@ -27,8 +42,8 @@ func socketAddress(s *Socket, address string) error {
 	}
 	switch network {
 	case "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6":
-		if _, _, err := net.SplitHostPort(rest); err != nil {
-			return fmt.Errorf("%q is no HOST:PORT", rest)
+		if err := hostPort(rest); err != nil {
+			return err
 		}
 	case "unix", "unixgram":
 	default:
@@ -53,8 +68,8 @@ func parseVaultListener(text string) (Listener, error) {
 	case "unix":
 	case "tcp", "http":
 		l.Type = "tcp"
-		if _, _, err := net.SplitHostPort(rest); err != nil {
-			return l, fmt.Errorf("%q is no HOST:PORT", rest)
+		if err := hostPort(rest); err != nil {
+			return l, err
 		}
 	default:
 		return l, fmt.Errorf("%q is not unix:///PATH or HOST:PORT", text)

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -215,8 +214,8 @@ func checkListener(d *decoder, b body, l *Listener) {
 	}
 	if l.Type == "tcp" && !strings.Contains(l.Address, "{{") {
 		l.Address = normalHost(l.Address)
-		if _, _, err := net.SplitHostPort(l.Address); err != nil {
-			d.doubt(b.pos, d.key("address"), fmt.Sprintf("%q is not HOST:PORT", l.Address), "")
+		if err := hostPort(l.Address); err != nil {
+			d.doubt(b.pos, d.key("address"), err.Error(), "")
 		}
 	}
 	for _, name := range l.TLSCipherSuites {

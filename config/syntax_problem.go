@@ -25,15 +25,46 @@ func syntaxProblem(file string, src []byte, err error) Problem {
 		p = hclProblem(file, err)
 	}
 	said := strings.TrimPrefix(p.Message, "syntax error: ")
+	begins := func(what string) bool { return strings.HasPrefix(said, what) }
 	switch {
 	case strings.HasSuffix(said, " not terminated"):
 		p = unclosed(file, src, p)
-	case strings.HasPrefix(said, "Unknown token") && strings.Contains(said, "IDENT"):
+	case strings.HasSuffix(said, "RBRACE got: EOF"):
+		p.Pos, p.Message = openBrace(file, src, p.Pos), "syntax error: the { here is not closed"
+	case begins("Unknown token") && strings.Contains(said, "IDENT"), said == "unexpected token while parsing list: IDENT":
 		p.Message, p.Hint = "syntax error: not a value", "text needs double quotes"
-	case strings.HasPrefix(said, "illegal char"):
+	case begins("nested object expected"):
+		p.Message, p.Hint = "syntax error: expected {", "write NAME = VALUE or NAME { … }, here or in the line before"
+	case begins("key '"):
+		p.Message, p.Hint = "syntax error: a name without a value", "write NAME = VALUE or NAME { … }"
+	case begins("error parsing list"):
+		p.Message = "syntax error: expected , or ] in a list"
+	case said == "illegal octal number":
+		p.Message, p.Hint = "syntax error: a number that begins with 0 is octal", "use the digits 0 to 7"
+	case said == "illegal char escape":
+		p.Message, p.Hint = "syntax error: unknown escape in a string", `write \\ for a backslash`
+	case begins("illegal char"), begins("Unknown token"), begins("unexpected token"), begins("expected: "), begins("object expected"):
 		p.Message = "syntax error: unexpected " + charName(charAt(src, p.Pos))
 	}
 	return p
+}
+
+// openBrace finds the innermost { that nothing closes.
+func openBrace(file string, src []byte, or Position) Position {
+	sc, open := scanner.New(src), []token.Pos{}
+	sc.Error = func(token.Pos, string) {}
+	for t := sc.Scan(); t.Type != token.EOF; t = sc.Scan() {
+		switch {
+		case t.Type == token.LBRACE:
+			open = append(open, t.Pos)
+		case t.Type == token.RBRACE && len(open) > 0:
+			open = open[:len(open)-1]
+		}
+	}
+	if len(open) == 0 {
+		return or
+	}
+	return position(file, open[len(open)-1])
 }
 
 // hclProblem finds the place of an error, which the parser keeps in two ways.
@@ -87,6 +118,8 @@ func unclosed(file string, src []byte, p Problem) Problem {
 		switch {
 		case t.Type == token.HEREDOC:
 			p.Message, p.Hint = "syntax error: the heredoc that begins here is not closed", "its last line must be the marker alone"
+		case t.Type == token.COMMENT:
+			p.Message, p.Hint = "syntax error: the comment that begins here is not closed", "end it with */"
 		case strings.Contains(t.Text, "${"):
 			p.Hint = "${ must be closed with } before the closing quote counts"
 		}
@@ -115,6 +148,8 @@ func charName(r rune) string {
 		return "character :; write NAME = VALUE"
 	case r == '\'':
 		return "character '; text needs double quotes"
+	case r == '“', r == '”', r == '„':
+		return fmt.Sprintf("character %c; text needs double quotes (\")", r)
 	case strconv.IsPrint(r):
 		return fmt.Sprintf("character %c", r)
 	}
