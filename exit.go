@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/envexec/envexec/auth"
 	"github.com/envexec/envexec/auth/method"
@@ -84,6 +85,8 @@ func statusOf(err error) (status int, hint string) {
 		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
 	case errors.Is(err, errUnreachable) && strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it
 		return statusUnreachable, "the server refused our side of TLS: check VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"
+	case errors.Is(err, errUnreachable) && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)): // often before an alert is read
+		return statusUnreachable, "the server closed the connection: check http or https in VAULT_ADDR, and VAULT_CLIENT_CERT and VAULT_CLIENT_KEY if it wants a certificate"
 	case errors.Is(err, errUnreachable):
 		return statusUnreachable, "check VAULT_ADDR, http or https, and that the server is up and unsealed"
 	case errors.As(err, &start):

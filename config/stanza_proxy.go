@@ -88,7 +88,7 @@ func persistStanza(h *Cache) stanza {
 			{name: "keep_after_import", to: &p.KeepAfterImport, def: "`true`", example: "false", doc: "false: once read, the file is removed and nothing is kept on disk, as Vault Agent does; Vault's default is false"},
 			{name: "exit_on_err", to: &p.ExitOnErr, doc: "end when the file cannot be read or is in use, instead of starting without its contents"},
 			{name: "service_account_token_file", to: &p.TokenFile, def: "the pod's", doc: "for kubernetes", example: `"/run/token"`},
-			{name: "key_file", ours: true, to: &p.KeyFile, doc: "for file: the key, 32 bytes or their base64", example: `"/etc/envexec/key"`},
+			{name: "key_file", ours: true, to: &p.KeyFile, doc: "for file: the key, at least 16 bytes", example: `"/etc/envexec/key"`},
 			{name: "old_key_file", ours: true, to: &p.OldKeyFile, doc: "for file: the key before the last rotation", example: `"/etc/envexec/key.old"`},
 			{name: "credential", ours: true, to: &p.Credential, doc: "for credential: name of a systemd credential", example: `"envexec-key"`, check: checkCredential},
 			{name: "old_credential", ours: true, to: &p.OldCredential, doc: "for credential: the one before the last rotation", example: `"envexec-key-old"`, check: checkCredential},
