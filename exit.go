@@ -85,7 +85,7 @@ func statusOf(err error) (status int, hint string) {
 		return statusUnreachable, "check the address: it must lead to Vault's API, as https://vault.example.com:8200"
 	case errors.Is(err, errUnreachable) && strings.Contains(err.Error(), "remote error: tls: "): // crypto/tls has no type for it
 		return statusUnreachable, "the server refused our side of TLS: check VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"
-	case errors.Is(err, errUnreachable) && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)): // often before an alert is read
+	case errors.Is(err, errUnreachable) && cutOff(err):
 		return statusUnreachable, "the server closed the connection: check http or https in VAULT_ADDR, and VAULT_CLIENT_CERT and VAULT_CLIENT_KEY if it wants a certificate"
 	case errors.Is(err, errUnreachable):
 		return statusUnreachable, "check VAULT_ADDR, http or https, and that the server is up and unsealed"
@@ -93,6 +93,13 @@ func statusOf(err error) (status int, hint string) {
 		return start.Code, ""
 	}
 	return statusOwn, ""
+}
+
+// cutOff reports whether a server took a connection and closed it. One that refuses our
+// side of TLS is often known by no more: it closes before its alert is read.
+func cutOff(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		strings.Contains(err.Error(), "http2: client conn") // net/http has no type for it
 }
 
 // refusal is the status of an envexec reload that failed so. What a program could not be
