@@ -1,15 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
-
-	"errors"
-	"github.com/envexec/envexec/environ"
-	"net/url"
 	"time"
+
+	"github.com/envexec/envexec/environ"
 )
 
 // layers puts variables and flags over what the files said.

@@ -40,7 +40,7 @@ func quotas(t *testing.T) {
 			late := time.AfterFunc(patience, func() { _ = client("rm", "--force", c.name).Run() })
 			defer late.Stop()
 			for lines := bufio.NewScanner(log); lines.Scan(); {
-				if line := lines.Text(); strings.Contains(line, "processors: ") {
+				if line := lines.Text(); strings.Contains(line, "msg=processors ") {
 					if !strings.Contains(line, c.want) {
 						t.Errorf("got %s, want %s", line, c.want)
 					}
