@@ -161,11 +161,22 @@ func end(t *testing.T, cmd *exec.Cmd, file string) (status int, out string) {
 	return cmd.ProcessState.ExitCode(), string(text)
 }
 
+// wineFailed reports whether Wine's service manager gave up a start by itself, as it now
+// and then does before our program is begun: ERROR_INTERNAL_ERROR.
+func wineFailed(out string) bool {
+	return strings.Contains(out, "start service") && strings.Contains(out, "Internal error")
+}
+
 // run runs a Windows program to its end.
 func (w *wine) run(args ...string) (status int, out string) {
 	w.t.Helper()
-	cmd, file := w.begin(nil, args...)
-	return end(w.t, cmd, file)
+	for range 3 {
+		cmd, file := w.begin(nil, args...)
+		if status, out = end(w.t, cmd, file); !wineFailed(out) {
+			break
+		}
+	}
+	return status, out
 }
 
 // must runs it and wants a status and a text.
