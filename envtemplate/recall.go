@@ -31,8 +31,8 @@ type recall struct {
 	files []recalled
 
 	mu    sync.Mutex
-	asked map[secret.Key]bool   // each is looked for once
-	seen  map[string][]pemBlock // by path, until files are written; then nil
+	asked map[secret.Key]*sync.Once // each is looked for once
+	seen  map[string][]pemBlock     // by path, until files are written; then nil
 
 	watched map[secret.Key]watched // by the question whether it was revoked
 }
@@ -51,7 +51,7 @@ type recalled struct {
 }
 
 func newRecall(cfg *Config, units []*unit) *recall {
-	rc := &recall{cfg: cfg, asked: map[secret.Key]bool{}, seen: map[string][]pemBlock{}, watched: map[secret.Key]watched{}}
+	rc := &recall{cfg: cfg, asked: map[secret.Key]*sync.Once{}, seen: map[string][]pemBlock{}, watched: map[secret.Key]watched{}}
 	for _, u := range units {
 		w, ok := u.work.(*templateWork)
 		if !ok || w.file.Path == "" {
@@ -69,19 +69,24 @@ func newRecall(cfg *Config, units []*unit) *recall {
 }
 
 // offer makes what the files have of an answer to req, which u is about to read, that
-// answer, unless it is nothing, or more than one thing.
+// answer, unless it is nothing, or more than one thing. Who reads the same waits for it.
 func (rc *recall) offer(ctx context.Context, u *unit, req secret.Request, to *reads) {
 	if req.Op != secret.Write || !issues(req.Path) {
 		return
 	}
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
 	key := req.Key()
-	if rc.asked[key] {
-		return
+	rc.mu.Lock()
+	once := rc.asked[key]
+	if once == nil {
+		once = new(sync.Once)
+		rc.asked[key] = once
 	}
-	rc.asked[key] = true
-	all, own := rc.blocks(u, key)
+	rc.mu.Unlock()
+	once.Do(func() { rc.look(ctx, u, req, to) })
+}
+
+func (rc *recall) look(ctx context.Context, u *unit, req secret.Request, to *reads) {
+	all, own := rc.blocks(u, req.Key())
 	for _, among := range [][]pemBlock{all, own} {
 		if leaf, ok := rc.only(among, req); ok {
 			if rc.revoked(ctx, leaf, req) {
@@ -101,13 +106,15 @@ const revokedPatience = 3 * time.Second
 
 // revoked asks Vault about leaf, which any token may: a role with generate_lease has its
 // certificates revoked with the token that made them. What is good now is asked for again
-// by the interval of all that has no lease: that token may still be alive. rc.mu is held.
+// by the interval of all that has no lease: that token may still be alive.
 func (rc *recall) revoked(ctx context.Context, leaf pemBlock, req secret.Request) bool {
 	ctx, cancel := context.WithTimeout(ctx, revokedPatience)
 	defer cancel()
 	w := watched{secret.Request{Path: mountOf(req.Path) + "/cert/" + serial(leaf.cert), Namespace: req.Namespace}, req.Key()}
 	gone, known := rc.answer(ctx, w)
 	if known && !gone {
+		rc.mu.Lock()
+		defer rc.mu.Unlock()
 		rc.watched[w.question.Key()] = w
 		return false
 	}
@@ -127,10 +134,10 @@ func (rc *recall) answer(ctx context.Context, w watched) (gone, known bool) {
 
 // lost adds to keys, of which the Source has news, those of certificates that were revoked.
 func (rc *recall) lost(ctx context.Context, keys []secret.Key) []secret.Key {
-	rc.mu.Lock()
-	defer rc.mu.Unlock()
 	for _, k := range keys {
+		rc.mu.Lock()
 		w, ok := rc.watched[k]
+		rc.mu.Unlock()
 		if !ok {
 			continue
 		}
@@ -166,6 +173,8 @@ func mountOf(path string) string {
 
 // blocks are those in the files of all templates that make the write key, and in u's own.
 func (rc *recall) blocks(u *unit, key secret.Key) (all, own []pemBlock) {
+	rc.mu.Lock()
+	defer rc.mu.Unlock()
 	spelled := slices.ContainsFunc(rc.files, func(f recalled) bool { return slices.Contains(f.makes, key) })
 	for _, f := range rc.files {
 		if f.unit != u && spelled && !slices.Contains(f.makes, key) {

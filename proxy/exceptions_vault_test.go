@@ -57,7 +57,7 @@ func TestIntegrationVaultSeesOurCertificate(t *testing.T) {
 	dir := t.TempDir()
 	theirs.issue(t, dir+"/cert", dir+"/key")
 	r := start(t, up.URL, func(c *Config) {
-		settings := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport).TLSClientConfig
+		settings := dialsTLS(c)
 		settings.RootCAs = up.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 		settings.Certificates = []tls.Certificate{mine}
 		c.Listeners[0].TLS = &TLS{CertFile: dir + "/cert", KeyFile: dir + "/key"}
@@ -92,7 +92,7 @@ func TestIntegrationCertificateLogin(t *testing.T) {
 		t.Fatalf("vault's authority: %v", err)
 	}
 	r := start(t, v.Addr, func(c *Config) {
-		settings := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport).TLSClientConfig
+		settings := dialsTLS(c)
 		settings.RootCAs, settings.Certificates = roots, []tls.Certificate{certificates["ours"]}
 		settings.GetClientCertificate = nil
 	})

@@ -18,9 +18,11 @@ const dialTimeout = 30 * time.Second
 type dial func(context.Context) (net.Conn, error)
 
 // newWire connects to base as t does; nil when t must be used itself: there is a proxy
-// in between, or this system cannot tell whether an idle connection still lives.
+// in between, TLS is t's own affair, or this system cannot tell whether an idle
+// connection still lives.
 func newWire(t *http.Transport, base *url.URL) *wire {
-	if !linesKnown || t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 {
+	secure := base.Scheme == "https"
+	if !linesKnown || t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 || secure && t.DialTLSContext == nil {
 		return nil
 	}
 	if t.Proxy != nil {
@@ -28,55 +30,19 @@ func newWire(t *http.Transport, base *url.URL) *wire {
 			return nil
 		}
 	}
-	secure := base.Scheme == "https"
-	port := "80"
-	if secure {
-		port = "443"
-	}
-	address := net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), port))
-	open := t.DialContext
+	port, open := "80", t.DialContext
 	if open == nil {
 		open = (&net.Dialer{Timeout: dialTimeout, KeepAlive: dialTimeout}).DialContext
 	}
-	if secure && t.DialTLSContext != nil {
-		open = t.DialTLSContext
+	if secure {
+		port, open = "443", t.DialTLSContext
 	}
+	address := net.JoinHostPort(base.Hostname(), cmp.Or(base.Port(), port))
 	w := &wire{dial: func(ctx context.Context) (net.Conn, error) { return open(ctx, "tcp", address) }}
-	switch {
-	case secure && t.DialTLSContext != nil:
+	if secure {
 		w.dial = w.dial.checked()
-	case secure:
-		w.dial = w.dial.secured(t, base.Hostname())
 	}
 	return w
-}
-
-// secured shakes hands as t would, for HTTP/1.1.
-func (d dial) secured(t *http.Transport, host string) dial {
-	settings := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.TLSClientConfig != nil {
-		settings = t.TLSClientConfig.Clone()
-	}
-	settings.NextProtos = []string{"http/1.1"}
-	settings.ServerName = cmp.Or(settings.ServerName, host)
-	if settings.ClientSessionCache == nil {
-		settings.ClientSessionCache = tls.NewLRUClientSessionCache(0)
-	}
-	limit := cmp.Or(t.TLSHandshakeTimeout, dialTimeout)
-	return func(ctx context.Context) (net.Conn, error) {
-		conn, err := d(ctx)
-		if err != nil {
-			return nil, err
-		}
-		ctx, cancel := context.WithTimeout(ctx, limit)
-		defer cancel()
-		secure := tls.Client(conn, settings)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-		return secure, nil
-	}
 }
 
 // checked refuses a connection that turned out to speak something else.

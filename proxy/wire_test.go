@@ -39,6 +39,16 @@ func accept(t testing.TB, handle func(n int, conn net.Conn, r *bufio.Reader)) (a
 	return "http://" + l.Addr().String()
 }
 
+// dialsTLS has the client shake hands itself, for HTTP/1.1, as envexec's does. The
+// settings it returns may be changed until the first request.
+func dialsTLS(c *Config) *tls.Config {
+	transport := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport)
+	settings := transport.TLSClientConfig.Clone()
+	settings.NextProtos = []string{"http/1.1"}
+	transport.DialTLSContext = (&tls.Dialer{Config: settings}).DialContext
+	return settings
+}
+
 // TestADeadConnectionCostsNoRequest: Vault closed an idle connection; the next
 // request, whatever its method, goes over a new one, and once.
 func TestADeadConnectionCostsNoRequest(t *testing.T) {
@@ -255,56 +265,15 @@ func TestVaultOverUnixAndTLS(t *testing.T) {
 	t.Cleanup(secure.Close)
 	r := start(t, secure.URL, func(c *Config) {
 		trust := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-		settings := c.Client.CloneConfig()
-		settings.HttpClient.Transport.(*http.Transport).TLSClientConfig.RootCAs = trust
+		dialsTLS(c).RootCAs = trust
 	})
-	want := "GET/v1/a%2FbHTTP/1.1"
-	if !linesKnown {
-		want = "GET/v1/a%2FbHTTP/2.0" // of net/http
-	}
 	for range 3 {
-		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != want {
+		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != "GET/v1/a%2FbHTTP/1.1" {
 			t.Errorf("over TLS: %d %s", a.status, a.body)
 		}
 	}
-	distrusting := start(t, secure.URL, nil)
+	distrusting := start(t, secure.URL, func(c *Config) { dialsTLS(c) })
 	if a := distrusting.ask(t, "POST", "/v1/x", ""); a.status != 502 {
 		t.Errorf("an unknown authority was believed: %d", a.status)
-	}
-}
-
-// TestDialersOfTheirOwn: a transport that shakes hands itself is used for that, and one
-// that agreed on HTTP/2 is refused before anything is sent.
-func TestDialersOfTheirOwn(t *testing.T) {
-	if !linesKnown {
-		t.Skip("here net/http's transport does it")
-	}
-	secure := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Proto) }))
-	secure.EnableHTTP2 = true
-	secure.StartTLS()
-	t.Cleanup(secure.Close)
-	trust := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-	for protocol, want := range map[string]int{"http/1.1": 200, "": 200, "h2": 502} {
-		var dialled atomic.Int32
-		r := start(t, secure.URL, func(c *Config) {
-			transport := c.Client.CloneConfig().HttpClient.Transport.(*http.Transport)
-			transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-				dialled.Add(1)
-				settings := &tls.Config{RootCAs: trust}
-				if protocol != "" {
-					settings.NextProtos = []string{protocol}
-				}
-				return (&tls.Dialer{Config: settings}).DialContext(ctx, network, address)
-			}
-			c.Retries = -1
-		})
-		for range 3 {
-			if a := r.ask(t, "POST", "/v1/x", "{}"); a.status != want || want == 200 && a.body != "HTTP/1.1" {
-				t.Errorf("%q: answered %d %s, want %d", protocol, a.status, a.body, want)
-			}
-		}
-		if n := dialled.Load(); n == 0 || want == 200 && n > 1 {
-			t.Errorf("%q: dialled %d times", protocol, n)
-		}
 	}
 }

@@ -1,0 +1,83 @@
+//go:build unix
+
+package proxy
+
+import (
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestUnixSocket(t *testing.T) {
+	dir := t.TempDir()
+	for _, tt := range []struct {
+		name string
+		edit func(*Listener)
+		mode fs.FileMode
+	}{
+		{"alone", func(*Listener) {}, 0o600},
+		{"mode", func(l *Listener) { l.Mode = 0o660 }, 0o660},
+		{"user", func(l *Listener) { l.User = "65534" }, 0o600},
+		{"group", func(l *Listener) { l.Group = "65534" }, 0o600},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if os.Getuid() != 0 && tt.name != "alone" && tt.name != "mode" {
+				t.Skip("only root can give files away")
+			}
+			path := filepath.Join(dir, tt.name)
+			r := start(t, serve(t, echo), func(c *Config) {
+				c.Listeners = []Listener{{Network: "unix", Address: path}}
+				tt.edit(&c.Listeners[0])
+			})
+			info, err := os.Lstat(path)
+			if err != nil || info.Mode().Perm() != tt.mode {
+				t.Errorf("socket %v %v, want mode %v", info.Mode(), err, tt.mode)
+			}
+			if uid, gid := owner(info); tt.name == "user" && uid != 65534 || tt.name != "user" && uid != os.Getuid() ||
+				tt.name == "group" && gid != 65534 || tt.name != "group" && gid != os.Getgid() {
+				t.Errorf("the socket belongs to %d:%d", uid, gid)
+			}
+			if r.url != "unix://"+path {
+				t.Errorf("address %s", r.url)
+			}
+			r.client.Transport.(*http.Transport).DialContext = dialUnix(path)
+			r.url = "http://x"
+			if a := r.ask(t, "GET", "/v1/x", ""); a.status != 200 {
+				t.Errorf("answer %d", a.status)
+			}
+			if _, _, err := listenUnix(&Listener{Address: path, Mode: 0o600}); err == nil || !strings.Contains(err.Error(), "another process") {
+				t.Errorf("a second listener: %v", err)
+			}
+		})
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("%v is left behind", left)
+	}
+}
+
+func TestUnixSocketPathTaken(t *testing.T) {
+	dir := t.TempDir()
+	file, stale := filepath.Join(dir, "file"), filepath.Join(dir, "stale")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: stale, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	if _, _, err := listenUnix(&Listener{Address: file, Mode: 0o600}); err == nil {
+		t.Error("a file was replaced")
+	}
+	socket, remove, err := listenUnix(&Listener{Address: stale, Mode: 0o600})
+	if err != nil {
+		t.Fatalf("a socket left behind: %v", err)
+	}
+	socket.Close()
+	remove()
+}
