@@ -29,7 +29,8 @@ const maxReplay = 64 << 10
 
 // call is one request on its way to Vault.
 type call struct {
-	path, query string // as the client wrote them
+	method, path, query string // as the client wrote them
+	form                bool   // the body says it is a form
 
 	token  string        // what Vault will see; "" = none
 	own    *secret.Token // token is the session's
@@ -61,7 +62,10 @@ func (r *refusal) Error() string { return r.text }
 // identify finds out who calls: the token Vault will see and the namespace.
 // The request's headers are changed accordingly.
 func (p *Proxy) identify(r *http.Request, l *Listener) (*call, error) {
-	c := &call{path: r.URL.Path, query: r.URL.RawQuery}
+	c := &call{
+		method: r.Method, path: r.URL.Path, query: r.URL.RawQuery,
+		form: strings.HasPrefix(strings.ToLower(r.Header.Get("Content-Type")), "application/x-www-form-urlencoded"),
+	}
 	c.namespace(r, l.Namespace, p.cfg.PrependNamespace)
 	shown := callerToken(r.Header)
 	child := p.cfg.Child

@@ -35,10 +35,20 @@ func TestOurTokenIsNotTold(t *testing.T) {
 		{"GET", "ns1/auth/token/lookup-self", "", "", false}, {"GET", "auth/token/lookup-self/", "", "", false},
 		{"GET", "auth/token/lookup-self", "", "mine", true}, {"POST", "auth/token/lookup", `{"token":"mine"}`, "", true},
 		{"GET", "secret/data/x", "", "", true},
+		// Vault reads one token, or none; what else the request names does not count.
+		{"POST", "auth/token/lookup?token=mine", "{}", "", false}, {"POST", "auth/token/lookup?token=mine", "", "", false},
+		{"POST", "auth/token/lookup", `{"x":"&token=mine&"}`, "", false}, {"POST", "auth/token/lookup", `{"x":1}&token=mine`, "", false},
+		{"POST", "auth/token/lookup", `token=mine`, "", false}, {"GET", "auth/token/lookup?token=mine", "{}", "", false},
+		{"GET", "auth/token/lookup?token=mine", "", "", true}, {"FORM", "auth/token/lookup", `token=mine`, "", true},
+		{"FORM", "auth/token/lookup", `{"token":"mine"}`, "", true}, {"FORM", "auth/token/lookup", `{"x":"&token=mine&"}`, "", false},
+		{"FORM", "auth/token/lookup", strings.Repeat(" ", 600) + `{"token":"mine"}`, "", false}, {"FORM", "auth/token/lookup?token=mine", "", "", false},
 	} {
 		var header []string
+		if tt.method == "FORM" {
+			tt.method, header = "POST", []string{"Content-Type", "application/x-www-form-urlencoded"}
+		}
 		if tt.token != "" {
-			header = []string{"X-Vault-Token", tt.token}
+			header = append(header, "X-Vault-Token", tt.token)
 		}
 		a := r.ask(t, tt.method, "/v1/"+tt.path, tt.body, header...)
 		if told := strings.Contains(a.body, `"session"`) || strings.Contains(a.body, `"acc"`); told != tt.told || a.status != 200 {
@@ -53,6 +63,9 @@ func TestOurTokenIsNotTold(t *testing.T) {
 	}
 	if a := r.ask(t, "GET", "/v1/auth/token/lookup-self", "", "X-Vault-Wrap-TTL", "5m"); a.status != 403 {
 		t.Errorf("a wrapped look-up: %d", a.status)
+	}
+	if a := r.ask(t, "POST", "/v1/auth/token/lookup", `{"x":"&token=mine&"}`, "X-Vault-Wrap-TTL", "5m"); a.status != 403 {
+		t.Errorf("a wrapped look-up that hides what it asks for: %d", a.status)
 	}
 	if a := r.ask(t, "POST", "/v1/auth/token/lookup", `{"token":"session"`+strings.Repeat(" ", maxReplay)+"}", "X-Vault-Token", "x"); a.status != 413 {
 		t.Errorf("a padded look-up: %d", a.status)
@@ -156,7 +169,7 @@ func FuzzBodies(f *testing.F) {
 	f.Add([]byte(`{"token":1}`), []byte(`{"data":[],"auth":{}}`))
 	f.Add([]byte(`{"token":"a","token":"session"}`), []byte(`{"data":{"id":"a","id":"session"},"data":{"accessor":"b"}}`))
 	f.Fuzz(func(t *testing.T, asked, answer []byte) {
-		_ = askedToken(asked, string(asked))
+		_ = readToken(&call{body: asked, query: string(asked)})
 		out, err := withoutToken(answer)
 		if err != nil {
 			return

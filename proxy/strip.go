@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,7 +14,7 @@ import (
 // selfPaths answer with the token they are asked with.
 var selfPaths = []string{"auth/token/lookup-self", "auth/token/renew-self", "auth/token/lookup", "auth/token/renew"}
 
-// tells reports whether the answer to c would tell the session's own token.
+// tells reports whether the answer to c may tell the session's own token.
 func (p *Proxy) tells(c *call) bool {
 	path := c.path
 	i := strings.Index(path, "auth/token/")
@@ -21,33 +22,44 @@ func (p *Proxy) tells(c *call) bool {
 		return false
 	}
 	path = strings.TrimSuffix(path[i:], "/")
-	for _, self := range selfPaths {
-		if path != self {
-			continue
-		}
-		if strings.HasSuffix(self, "-self") {
-			return c.own != nil
-		}
-		asked := askedToken(c.body, c.query)
-		return asked == "" && c.own != nil || p.session.owns(asked) != nil
+	switch {
+	case !slices.Contains(selfPaths, path):
+		return false
+	case strings.HasSuffix(path, "-self"):
+		return c.own != nil
 	}
-	return false
+	asked := readToken(c)
+	if c.own != nil && asked.certain == "" {
+		return true // about the caller's own, for all we know
+	}
+	return slices.ContainsFunc(asked.possible, func(t string) bool { return p.session.owns(t) != nil })
 }
 
-// askedToken is the token a lookup or renew names, in JSON, as a form or in the
-// query; "" = the caller's own.
-func askedToken(body []byte, query string) string {
+// asked is which token a lookup or renew names.
+type asked struct {
+	certain  string   // as Vault certainly reads it; "" = none, or who knows
+	possible []string // as anybody might read it
+}
+
+func readToken(c *call) (a asked) {
 	var fields map[string]any
-	_ = json.NewDecoder(bytes.NewReader(body)).Decode(&fields)
-	if token, ok := fields["token"].(string); ok && token != "" {
-		return token
+	_ = json.NewDecoder(bytes.NewReader(c.body)).Decode(&fields)
+	inJSON, _ := fields["token"].(string)
+	body, _ := url.ParseQuery(string(c.body))
+	query, _ := url.ParseQuery(c.query)
+	inForm, inQuery := body.Get("token"), query.Get("token")
+	a.possible = []string{inJSON, inForm, inQuery}
+	switch { // Vault looks at the first bytes of what calls itself a form, and at a query only without a body
+	case len(c.body) == 0:
+		if c.method == http.MethodGet {
+			a.certain = inQuery
+		}
+	case c.body[0] == '{' || !c.form:
+		a.certain = inJSON
+	case !strings.ContainsRune(" \t\r\n[", rune(c.body[0])):
+		a.certain = inForm
 	}
-	form, _ := url.ParseQuery(string(body))
-	if token := form.Get("token"); token != "" {
-		return token
-	}
-	form, _ = url.ParseQuery(query)
-	return form.Get("token")
+	return a
 }
 
 // guardSelf refuses what would tell the session's token by a way strip cannot see.
