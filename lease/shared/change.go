@@ -53,14 +53,14 @@ func (ch *Change) End(status int, body []byte) {
 // apply drops what the change made stale. mu is held.
 func (ch *Change) apply(status int, body []byte) {
 	c := ch.c
-	if _, what, ok := cutSegments(ch.full, "auth/token/"); ok {
+	path := strings.TrimSuffix(strings.TrimPrefix(ch.r.Path, "/v1/"), "/") // the header's namespace may be ignored
+	if _, what, ok := cutSegments(path, "auth/token/"); ok {
 		ch.token(what, status, body)
-		return
 	}
-	if _, what, ok := cutSegments(ch.full, "sys/"); ok {
+	if _, what, ok := cutSegments(path, "sys/"); ok {
 		ch.system(what, status, body)
 	}
-	if _, _, ok := cutSegments(ch.full, "identity/"); ok {
+	if _, _, ok := cutSegments(path, "identity/"); ok {
 		c.rights()
 	}
 	for _, g := range allGroups(ch.full, ch.r.Namespace) {

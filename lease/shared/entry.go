@@ -36,8 +36,8 @@ type entry struct {
 
 // value is a KV secret's answer, one for all who may read it.
 type value struct {
-	key    string // path with namespace, query
-	ns     string // the header\'s namespace
+	key    string // the header's namespace, path, query
+	ns     string // the header's namespace
 	groups []string
 	answer atomic.Pointer[Answer]
 	renew  atomic.Bool // being re-read

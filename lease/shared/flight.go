@@ -265,7 +265,7 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 	if k.gone.Load() || trust(k.trust.Load()) == refused {
 		return
 	}
-	name := f.full + "?" + f.r.Query
+	name := f.r.Namespace + "\x00" + strings.TrimPrefix(f.r.Path, "/v1/") + "?" + f.r.Query
 	v := c.valueOf(name, f.full, f.r.Namespace)
 	if old := v.answer.Load(); old == nil || a.at >= old.at {
 		if old != nil {

@@ -66,10 +66,10 @@ func TestCacheClearOfSecrets(t *testing.T) {
 				if err := r.Clear(tt.what, tt.value, tt.ns); err != nil {
 					t.Fatal(err)
 				}
-				hit := func(ns string) bool {
-					return r.Serve(discardWriter{}, &Request{Method: "GET", Path: "/v1/" + app, RawPath: "/v1/" + app, Token: "a", Namespace: ns})
+				hit := func(path string) bool {
+					return r.Serve(discardWriter{}, &Request{Method: "GET", Path: path, RawPath: path, Token: "a"})
 				}
-				if root, ns1 := hit(""), hit("ns1"); root != tt.root || ns1 != tt.ns1 {
+				if root, ns1 := hit("/v1/"+app), hit("/v1/ns1/"+app); root != tt.root || ns1 != tt.ns1 {
 					t.Errorf("hits: %t and in ns1 %t, want %t and %t", root, ns1, tt.root, tt.ns1)
 				}
 			})

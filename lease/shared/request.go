@@ -100,13 +100,12 @@ func join(ns, path string) string {
 }
 
 // appendKey appends what identifies the answer to r: no part can hold a zero
-// byte but the body, which comes last.
+// byte but the body, which comes last. A namespace in the header and one in the path are
+// two: Vault's community edition ignores the header.
 func (r *Request) appendKey(b []byte) []byte {
 	b = append(append(b, r.Token...), 0)
 	b = append(append(b, r.Method...), 0)
-	if r.Namespace != "" {
-		b = append(append(b, r.Namespace...), '/')
-	}
+	b = append(append(b, r.Namespace...), 0)
 	b = append(append(b, strings.TrimPrefix(r.RawPath, "/v1/")...), 0)
 	b = append(append(b, r.Query...), 0)
 	b = append(append(b, r.ContentType...), 0)

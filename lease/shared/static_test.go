@@ -326,19 +326,54 @@ func TestFreshAsksVault(t *testing.T) {
 	})
 }
 
-func TestNamespacesInHeaderAndPathAreOne(t *testing.T) {
+// TestANamespaceInTheHeaderIsNoPartOfThePath: Vault's community edition ignores the header,
+// so that the two spellings may be two secrets.
+func TestANamespaceInTheHeaderIsNoPartOfThePath(t *testing.T) {
 	in(t, nil, func(r *rig) {
-		a := r.v.login("a")
-		r.v.kv[app] = "v"
-		f := r.flight(a, "ns1/"+app)
-		f.Store(http.Header{"Content-Type": {"application/json"}}, []byte(`{"mount_type":"kv","data":{"data":{"value":"v"},"metadata":{"version":1,"created_time":"t"}}}`))
-		req := &Request{Method: "GET", Path: "/v1/" + app, RawPath: "/v1/" + app, Token: a, Namespace: "ns1"}
-		if g := r.send(req); !g.hit {
-			t.Errorf("the header's spelling missed: %+v", g)
+		a, b := r.v.login("a"), r.v.login("b")
+		r.v.kv["kv1/kv1/x"], r.v.kv["kv1/x"] = "right", "wrong"
+		inHeader := func(ns string) got {
+			return r.send(&Request{Method: "GET", Path: "/v1/kv1/x", RawPath: "/v1/kv1/x", Token: a, Namespace: ns})
 		}
-		req.Namespace = "ns2"
-		if g := r.send(req); g.hit {
+		for range 3 {
+			inHeader("kv1")
+			r.ask(b, "GET", "kv1/kv1/x")
+			r.ask(a, "GET", "kv1/kv1/x")
+		}
+		for _, token := range []string{a, b} {
+			if g := r.ask(token, "GET", "kv1/kv1/x"); !g.hit || !strings.Contains(g.body, "right") {
+				t.Errorf("%s got %+v", token, g)
+			}
+		}
+		if g := inHeader("kv1"); !g.hit || !strings.Contains(g.body, "wrong") {
+			t.Errorf("with the header: %+v", g)
+		}
+		if g := inHeader("ns2"); g.hit {
 			t.Errorf("another namespace hit")
+		}
+	})
+}
+
+// TestAWriteEvictsWhateverItsPathLooksLike: a secret's name, or a namespace that the server
+// ignores, may look like an endpoint of its own.
+func TestAWriteEvictsWhateverItsPathLooksLike(t *testing.T) {
+	in(t, func(c *Config) { c.MaxAge = time.Hour }, func(r *rig) {
+		a := r.v.login("a")
+		for _, tt := range []struct{ path, ns string }{
+			{"secret/data/auth/token/x", ""}, {"secret/data/auth/token/revoke-self", ""}, {"secret/data/sys/mounts", ""},
+			{app, "auth/token"}, {app, "x/sys/leases"}, {app, "identity"},
+		} {
+			r.v.kv[tt.path] = "old"
+			for range 3 {
+				r.ask(a, "GET", tt.path)
+			}
+			if g := r.ask(a, "GET", tt.path); !g.hit {
+				t.Fatalf("%s: no hit: %+v", tt.path, g)
+			}
+			r.send(&Request{Method: "PUT", Path: "/v1/" + tt.path, RawPath: "/v1/" + tt.path, Token: a, Namespace: tt.ns, Body: []byte(`{"value":"new"}`)})
+			if g := r.ask(a, "GET", tt.path); g.hit || !strings.Contains(g.body, "new") {
+				t.Errorf("%s in %q: a write left %+v", tt.path, tt.ns, g)
+			}
 		}
 	})
 }
