@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 
@@ -86,11 +85,7 @@ func TestIntegrationCertificateLogin(t *testing.T) {
 		certificates[name] = by.pair(t)
 		v.Write(t, "auth/cert/certs/"+name, map[string]any{"certificate": string(by.pem)})
 	}
-	roots := x509.NewCertPool()
-	pem, err := os.ReadFile(v.CACert)
-	if err != nil || !roots.AppendCertsFromPEM(pem) {
-		t.Fatalf("vault's authority: %v", err)
-	}
+	roots := trusting(t, v)
 	r := start(t, v.Addr, func(c *Config) {
 		settings := dialsTLS(c)
 		settings.RootCAs, settings.Certificates = roots, []tls.Certificate{certificates["ours"]}

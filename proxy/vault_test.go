@@ -81,34 +81,41 @@ var script = []struct {
 // TestAScriptedSessionIsTheSameStraightAndThrough runs script against two fresh
 // servers, one of them through the caching proxy.
 func TestAScriptedSessionIsTheSameStraightAndThrough(t *testing.T) {
-	run := func(through bool) (lines []string, hits int) {
-		v := vaulttest.Start(t)
-		client, url := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Transport: &http.Transport{}}, v.Addr
-		defer client.CloseIdleConnections()
-		if through {
-			url = start(t, v.Addr, func(c *Config) { c.UserAgent, c.Cache = "", &Cache{StaticSecrets: true, MaxAge: time.Minute} }).url
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	straight := vaulttest.Start(t)
+	want, _ := runScript(t, client, straight.Addr, straight.RootToken)
+	behind := vaulttest.Start(t)
+	r := start(t, behind.Addr, func(c *Config) { c.UserAgent, c.Cache = "", &Cache{StaticSecrets: true, MaxAge: time.Minute} })
+	got, hits := runScript(t, client, r.url, behind.RootToken)
+	sameLines(t, want, got, hits)
+}
+
+// runScript returns a line for each answer, and how many came from the cache.
+func runScript(t *testing.T, client *http.Client, url, token string) (lines []string, hits int) {
+	t.Helper()
+	for _, s := range script {
+		header := append([]string{"X-Vault-Token", token, "X-Vault-Request", "true"}, s.header...)
+		if slices.Contains(s.header, "X-Vault-Token") {
+			header = s.header
 		}
-		for _, s := range script {
-			header := append([]string{"X-Vault-Token", v.RootToken, "X-Vault-Request", "true"}, s.header...)
-			if slices.Contains(s.header, "X-Vault-Token") {
-				header = s.header
-			}
-			a := ask(t, client, s.method, url+s.path, s.body, header...)
-			if a.header.Get("X-Cache") == "HIT" {
-				hits++
-			}
-			for _, ours := range []string{"Date", "X-Cache", "Age", "Content-Length"} {
-				a.header.Del(ours)
-			}
-			if s.path == "/v1/sys/metrics" {
-				a.body = ""
-			}
-			lines = append(lines, stable(fmt.Sprintf("%s %s: %d %v %s", s.method, s.path, a.status, a.header, a.body)))
+		a := ask(t, client, s.method, url+s.path, s.body, header...)
+		if a.header.Get("X-Cache") == "HIT" {
+			hits++
 		}
-		return lines, hits
+		for _, ours := range []string{"Date", "X-Cache", "Age", "Content-Length"} {
+			a.header.Del(ours)
+		}
+		if s.path == "/v1/sys/metrics" {
+			a.body = ""
+		}
+		lines = append(lines, stable(fmt.Sprintf("%s %s: %d %v %s", s.method, s.path, a.status, a.header, a.body)))
 	}
-	straight, _ := run(false)
-	through, hits := run(true)
+	return lines, hits
+}
+
+func sameLines(t *testing.T, straight, through []string, hits int) {
+	t.Helper()
 	for i := range straight {
 		if straight[i] != through[i] {
 			t.Errorf("straight %.400s\nthrough  %.400s", straight[i], through[i])

@@ -50,7 +50,8 @@ func (ch *Change) End(status int, body []byte) {
 	ch.apply(status, body)
 }
 
-// apply drops what the change made stale. mu is held.
+// apply drops what the change made stale. A path may look like several things at once: what
+// comes before may be a namespace or a mount, what comes after may be a lease. mu is held.
 func (ch *Change) apply(status int, body []byte) {
 	c := ch.c
 	path := strings.TrimSuffix(strings.TrimPrefix(ch.r.Path, "/v1/"), "/") // the header's namespace may be ignored
@@ -202,12 +203,13 @@ func (ch *Change) system(what string, status int, body []byte) {
 // revokeLease drops one lease, or the token whose own lease it is. mu is held.
 func (c *Cache) revokeLease(id string) {
 	c.marks.revoked.Add(1)
-	if e := c.leases[strings.TrimPrefix(id, "/")]; e != nil {
+	id = strings.TrimPrefix(id, "/")
+	if e := c.leases[id]; e != nil {
 		c.remove(e)
 		return
 	}
 	if strings.HasPrefix(id, "auth/") {
-		c.disabled("auth/") // a token's lease does not tell which token
+		c.disabled(id) // a token's lease does not tell which token
 	}
 }
 

@@ -194,6 +194,8 @@ func TestRevocationTakesTheTree(t *testing.T) {
 		{"force", "root", "sys/leases/revoke-force/db", "", nil},
 		{"old prefix", "root", "sys/revoke-prefix/db/creds/x", "", nil},
 		{"mount", "root", "sys/mounts/db", "", nil},
+		{"prefix of tokens", "root", "sys/leases/revoke-prefix/auth/token/create", "", nil},
+		{"lease of a token", "root", "sys/leases/revoke/auth/token/create/h123", "", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in(t, nil, func(r *rig) {

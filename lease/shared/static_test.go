@@ -183,10 +183,11 @@ func TestWritesThroughUsEvict(t *testing.T) {
 		{app, "PUT", "secret/delete/app", `{"versions":[1]}`}, {app, "PUT", "secret/undelete/app", ""}, {app, "DELETE", "sys/mounts/secret", ""},
 		{app, "PUT", "sys/policies/acl/x", ""}, {app, "POST", "identity/entity/id/1", ""},
 		{app + "?version=1", "DELETE", app, ""}, {"kv1/x", "PUT", "kv1/x", `{"value":"new"}`}, {"kv1/x", "DELETE", "kv1/x", ""},
+		{"kv1/auth/token/x", "PUT", "kv1/auth/token/x", `{"value":"new"}`}, {"kv1/auth/token/revoke", "PUT", "kv1/auth/token/revoke", `{"token":"b"}`},
 	} {
 		t.Run(tt.read+" "+tt.method+" "+tt.path, func(t *testing.T) {
 			in(t, nil, func(r *rig) {
-				r.v.kv[app], r.v.kv["kv1/x"], r.v.kv["secret/data/other"] = "old", "old", "old"
+				r.v.kv[app], r.v.kv[tt.read], r.v.kv["secret/data/other"] = "old", "old", "old"
 				a, b := r.v.login("a"), r.v.login("b")
 				for _, who := range []string{a, a, b, b} {
 					r.ask(who, "GET", tt.read)
