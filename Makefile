@@ -87,6 +87,7 @@ integration: build vault vault-postgres vault-auth vault115 ## the other real pa
 	$(GO) test -count=1 -tags integration -timeout 20m ./internal/vaulttest/...
 	$(GO) test -count=1 -tags integration -timeout 20m -run "Plugins|VaultDecrypts|Conformance|Refusals|Owner" ./auth ./auth/sink ./auth/method/kerberos
 	$(GO) test -count=1 -tags integration -timeout 20m -run Integration ./proxy
+	$(GO) test -count=1 ./internal/rawconn
 
 conformance: build vault ## every case of docs/conformance.md: in containers, under systemd, as process 1, beside tini
 	$(GO) test -count=1 -tags integration -timeout 40m ./conformance/...

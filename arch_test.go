@@ -16,7 +16,7 @@ const module = "github.com/envexec/envexec/"
 // rooms lists what each package may import of ours. Siblings never import each
 // other; only the root package knows them all.
 var rooms = map[string][]string{
-	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/fault", "internal/files", "internal/foreign", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
+	"":                   {"auth", "auth/method", "auth/sink", "config", "environ", "envtemplate", "internal/admin", "internal/clock", "internal/early", "internal/fault", "internal/files", "internal/foreign", "internal/rawconn", "internal/systemd", "internal/telemetry", "lease", "lease/sealed", "proxy", "secret", "signals", "supervise"},
 	"auth":               {"secret", "auth/method", "internal/clock", "internal/foreign"},
 	"auth/authtest":      {"auth", "auth/method", "secret", "internal/vaulttest"},
 	"auth/sink":          {"auth", "auth/method", "secret", "internal/clock", "internal/files"},
@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"internal/early":     {},
 	"internal/fault":     {},
 	"internal/foreign":   {},
+	"internal/rawconn":   {},
 	"internal/systemd":   {},
 	"internal/telemetry": {"internal/files"},
 	"internal/vaulttest": {},
@@ -38,7 +39,7 @@ var rooms = map[string][]string{
 	"lease":              {"secret", "lease/sealed", "internal/clock", "internal/due", "internal/events", "internal/foreign"},
 	"lease/shared":       {"secret", "internal/clock", "internal/due", "internal/events"},
 	"lease/sealed":       {"secret", "internal/files"},
-	"proxy":              {"secret", "lease", "lease/shared", "internal/clock", "internal/files"},
+	"proxy":              {"secret", "lease", "lease/shared", "internal/clock", "internal/files", "internal/rawconn"},
 	"secret":             {},
 	"signals":            {},
 	"supervise":          {"environ", "signals", "internal/clock", "internal/early", "internal/fault", "internal/systemd"},

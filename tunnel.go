@@ -15,6 +15,7 @@ import (
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
+	"github.com/envexec/envexec/internal/rawconn"
 )
 
 // dialPatience bounds a connection to Vault until its first request.
@@ -24,13 +25,13 @@ const dialPatience = 30 * time.Second
 // the certificates of its start for those, not the files of today.
 type tunnel struct {
 	proxy  func(*url.URL) (*url.URL, error) // nil URL = none
-	dialer *net.Dialer
+	dialer *rawconn.Dialer
 	tls    func() (*tls.Config, error)
 }
 
 func newTunnel(v config.Vault, inherited environ.Environ, protocols ...string) (*tunnel, error) {
 	by, err := proxyFunc(v.ProxyAddress, inherited)
-	return &tunnel{proxy: by, dialer: &net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}, tls: tlsFiles{v, protocols}.config}, err
+	return &tunnel{proxy: by, dialer: &rawconn.Dialer{Dialer: net.Dialer{Timeout: dialPatience, KeepAlive: 30 * time.Second}}, tls: tlsFiles{v, protocols}.config}, err
 }
 
 // forPlain is http.Transport's Proxy: it does what needs no tunnel.

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/envexec/envexec/internal/rawconn"
 )
 
 // stallListener gives up on clients that take nothing of an answer for too long.
@@ -19,7 +21,7 @@ func (l *stallListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stallConn{conn, l.limit}, nil
+	return &stallConn{rawconn.Of(conn), l.limit}, nil
 }
 
 type stallConn struct {

@@ -4,11 +4,10 @@ package proxy
 
 import (
 	"crypto/tls"
-	"errors"
 	"net"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/envexec/envexec/internal/rawconn"
 )
 
 const linesKnown = true
@@ -28,11 +27,9 @@ func newProbe(conn net.Conn) func() bool {
 	if err != nil {
 		return dead
 	}
-	var b [1]byte
 	lives := false
 	look := func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		lives = errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
+		lives = rawconn.Silent(fd)
 		return true
 	}
 	return func() bool {
