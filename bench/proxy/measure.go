@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -71,11 +73,16 @@ func measure(o options) (err error) {
 	if f.only != "" && f.only != "pass" {
 		return fmt.Errorf("unknown part %q", f.only)
 	}
+	if f.duration%time.Second != 0 {
+		return errors.New("wrk measures whole seconds")
+	}
 	if err := f.start(); err != nil {
 		return err
 	}
 	t := &table{}
-	f.passThrough(t)
+	if err := f.passThrough(t); err != nil {
+		return err
+	}
 	if f.only == "" {
 		if err := f.cached(t); err != nil {
 			return err
@@ -85,9 +92,12 @@ func measure(o options) (err error) {
 }
 
 // passThrough measures what no cache answers.
-func (f *field) passThrough(t *table) {
+func (f *field) passThrough(t *table) error {
 	f.wrk = append(on(1), "wrk")
-	alone := f.rates("/v1/secret/data/any", f.readScript, 16, f.alone.ours, f.alone.theirs)
+	alone, err := f.rates("/v1/secret/data/any", f.readScript, 16, f.alone.ours, f.alone.theirs)
+	if err != nil {
+		return err
+	}
 	f.wrk = []string{"wrk"}
 	t.row("uncached pass-through, the proxy alone on one core, before a stand-in that answers with Vault's bytes at once", alone[0].rate, alone[1].rate, "1/s", "vault proxy", atLeast, 3)
 	t.row("the same, processor time of the proxy for a request", alone[0].cost, alone[1].cost, "us", "vault proxy", noLimit, 0)
@@ -99,12 +109,16 @@ func (f *field) passThrough(t *table) {
 			{fmt.Sprintf("KV reads of %d secrets in turn", secrets), "", f.distinctScript},
 			{"sys/seal-status", "/v1/sys/seal-status", f.readScript},
 		} {
-			pass := f.rates(load.path, load.script, 16, where.proxies.ours, where.proxies.theirs, f.direct)
+			pass, err := f.rates(load.path, load.script, 16, where.proxies.ours, where.proxies.theirs, f.direct)
+			if err != nil {
+				return err
+			}
 			t.row("uncached pass-through, real Vault, "+where.name+": "+load.name, pass[0].rate, pass[1].rate, "1/s", "vault proxy", atLeast, 3)
 			t.row("the same: straight to Vault, the most that is possible here", pass[2].rate, pass[1].rate, "1/s", "vault proxy", noLimit, 0)
 			t.row("the same, processor time of the proxy for a request", pass[0].cost, pass[1].cost, "us", "vault proxy", noLimit, 0)
 		}
 	}
+	return nil
 }
 
 // secrets is how many there are for reads that never ask for the same soon again, and
@@ -137,12 +151,21 @@ func on(core int) []string { return []string{"taskset", "-c", strconv.Itoa(core 
 
 // cached measures what the cache answers.
 func (f *field) cached(t *table) error {
-	lease := f.rates("/v1/auth/token/create", f.leaseScript, 16, f.static.ours, f.static.theirs, f.bareLease)
+	lease, err := f.rates("/v1/auth/token/create", f.leaseScript, 16, f.static.ours, f.static.theirs, f.bareLease)
+	if err != nil {
+		return err
+	}
 	t.row("cached lease", lease[0].rate, lease[1].rate, "1/s", "vault proxy", atLeast, 2.5)
 	t.row("cached lease", lease[0].rate, lease[2].rate, "1/s", "a bare net/http handler", atLeast, 0.8)
-	read := f.rates("/v1/secret/data/bench", f.readScript, 16, f.static.ours, f.static.theirs, f.bareKV)
+	read, err := f.rates("/v1/secret/data/bench", f.readScript, 16, f.static.ours, f.static.theirs, f.bareKV)
+	if err != nil {
+		return err
+	}
 	t.row("cached KV read, at most 10 s old", read[0].rate, read[1].rate, "1/s", "vault proxy, stale for ever here", atLeast, 1.7)
-	first := f.rates("", f.freshScript, 16, f.fresh.ours, f.fresh.theirs)
+	first, err := f.rates("", f.freshScript, 16, f.fresh.ours, f.fresh.theirs)
+	if err != nil {
+		return err
+	}
 	t.row("cached KV read", read[0].rate, first[1].rate, "1/s", "vault proxy's reads of secrets not read yet", atLeast, 15)
 	t.row("first KV read of a secret, to be cached", first[0].rate, first[1].rate, "1/s", "vault proxy", noLimit, 0)
 	n, err := f.burst()
@@ -150,7 +173,10 @@ func (f *field) cached(t *table) error {
 		return err
 	}
 	t.row("requests to Vault for 1,000 equal ones of one caller at once, not yet cached", float64(n), 1, "", "one", atMost, 1)
-	wide := f.rates("/v1/secret/data/bench", f.readScript, 256, f.static.ours, f.static.theirs)
+	wide, err := f.rates("/v1/secret/data/bench", f.readScript, 256, f.static.ours, f.static.theirs)
+	if err != nil {
+		return err
+	}
 	t.row("p99 of cached KV reads at 256 connections", wide[0].p99, wide[1].p99, "us", "vault proxy", atMost, 0.5)
 	if err := f.fill(); err != nil {
 		return err
@@ -300,23 +326,20 @@ var (
 
 // rates measures all servers in turn, several rounds, and returns their medians. The
 // script is given the round's number.
-func (f *field) rates(path, script string, connections int, servers ...*child) []figure {
+func (f *field) rates(path, script string, connections int, servers ...*child) ([]figure, error) {
 	found := make([][]figure, len(servers))
 	for round := range f.rounds {
 		for i, s := range servers {
 			before := s.cpu()
 			out, err := exec.Command(f.wrk[0], append(f.wrk[1:], "-t2", fmt.Sprintf("-c%d", connections), "-d"+f.duration.String(), "--latency", "-s", script, s.url+path, "--", strconv.Itoa(round))...).CombinedOutput()
-			if err != nil || bytes.Contains(out, []byte("Non-2xx")) {
-				fmt.Fprintf(os.Stderr, "wrk %s: %v\n%s", path, err, out)
+			rate, p99 := ratePattern.FindSubmatch(out), p99Pattern.FindSubmatch(out)
+			if err != nil || rate == nil || p99 == nil || bytes.Contains(out, []byte("Non-2xx")) {
+				return nil, fmt.Errorf("wrk %s: %w\n%s", path, cmp.Or(err, errors.New("not every request was answered")), out)
 			}
 			var one figure
-			if m := ratePattern.FindSubmatch(out); m != nil {
-				one.rate, _ = strconv.ParseFloat(string(m[1]), 64)
-			}
-			if m := p99Pattern.FindSubmatch(out); m != nil {
-				one.p99, _ = strconv.ParseFloat(string(m[1]), 64)
-				one.p99 *= map[string]float64{"us": 1, "ms": 1e3, "s": 1e6}[string(m[2])]
-			}
+			one.rate, _ = strconv.ParseFloat(string(rate[1]), 64)
+			one.p99, _ = strconv.ParseFloat(string(p99[1]), 64)
+			one.p99 *= map[string]float64{"us": 1, "ms": 1e3, "s": 1e6}[string(p99[2])]
 			one.cost = (s.cpu() - before) / one.rate / f.duration.Seconds()
 			found[i] = append(found[i], one)
 		}
@@ -330,7 +353,7 @@ func (f *field) rates(path, script string, connections int, servers ...*child) [
 		slices.SortFunc(all, func(a, b figure) int { return int(a.cost - b.cost) })
 		medians[i].cost = all[len(all)/2].cost
 	}
-	return medians
+	return medians, nil
 }
 
 // burst sends 1000 equal requests at once for a token not made yet and counts the
