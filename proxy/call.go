@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/envexec/envexec/lease/shared"
@@ -86,7 +87,7 @@ func (p *Proxy) identify(r *http.Request, l *Listener) (*call, error) {
 		return nil, &refusal{http.StatusServiceUnavailable, "no login yet"}
 	}
 	c.token, c.own = token.ID.Reveal(), token
-	delete(r.Header, "Authorization")
+	dropBearers(r.Header)
 	r.Header[headerToken] = []string{c.token}
 	return c, nil
 }
@@ -102,6 +103,14 @@ func callerToken(h http.Header) string {
 		}
 	}
 	return ""
+}
+
+// dropBearers deletes the tokens in Authorization; what else is there is for a login.
+func dropBearers(h http.Header) {
+	rest := slices.DeleteFunc(h["Authorization"], func(v string) bool { return strings.HasPrefix(v, "Bearer ") })
+	if delete(h, "Authorization"); len(rest) > 0 {
+		h["Authorization"] = rest
+	}
 }
 
 // namespace settles the namespace header.

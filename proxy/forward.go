@@ -91,8 +91,9 @@ func (p *Proxy) rewrite(out *http.Request, c *call) {
 	raw, _, _ := strings.Cut(out.RequestURI, "?")
 	p.aim(out)
 	if p.upstream.base.Path == "" && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
-		out.URL.Opaque = raw // package url would spell some differently
+		out.URL.Opaque = unspaced(raw) // package url would spell some differently
 	}
+	out.URL.RawQuery = unspaced(out.URL.RawQuery)
 	if c.kept {
 		out.TransferEncoding, out.Trailer = nil, nil
 		delete(out.Header, "Expect") // the client has sent it all
@@ -113,6 +114,9 @@ func (p *Proxy) rewrite(out *http.Request, c *call) {
 	}
 	p.states.send(out.Header)
 }
+
+// unspaced is a part of a request's target as HTTP/1.1 can carry it: HTTP/2 lets spaces through.
+func unspaced(s string) string { return strings.ReplaceAll(s, " ", "%20") }
 
 // aim points a request that only has a path at Vault.
 func (p *Proxy) aim(out *http.Request) {

@@ -248,6 +248,8 @@ func TestLentTokens(t *testing.T) {
 		{"missing, none shown", LendMissing, nil, "session|"},
 		{"missing, own shown", LendMissing, []string{"X-Vault-Token", "mine"}, "mine|"},
 		{"missing, own as bearer", LendMissing, []string{"Authorization", "Bearer mine"}, "|Bearer mine"},
+		{"missing, a login by ticket", LendMissing, []string{"Authorization", "Negotiate x"}, "session|Negotiate x"},
+		{"always, a login by ticket", LendAlways, []string{"Authorization", "Bearer mine", "Authorization", "Negotiate x"}, "session|Negotiate x"},
 		{"always, own shown", LendAlways, []string{"X-Vault-Token", "mine"}, "session|"},
 		{"always, own as bearer", LendAlways, []string{"Authorization", "Bearer mine"}, "session|"},
 	} {

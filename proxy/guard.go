@@ -22,7 +22,15 @@ func (p *Proxy) newGate(l *Listener, adminElsewhere bool) *gate {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if len(r.URL.Path) == 0 || r.Method == http.MethodConnect {
+	if r.ContentLength != 0 && r.Body != nil {
+		r = g.guardBody(w, r)
+	}
+	if r.ProtoMajor == 2 {
+		patient := &stallWriter{w, http.NewResponseController(w), g.l.StallTimeout}
+		defer patient.begin() // the server sends the rest
+		w = patient
+	}
+	if len(r.URL.Path) == 0 || r.Method == http.MethodConnect || strings.ContainsAny(r.Method, " \t") {
 		refuse(w, &refusal{http.StatusMethodNotAllowed, "method is not supported"})
 		return
 	}
@@ -48,15 +56,20 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})
 		return
 	}
-	if r.ContentLength != 0 && r.Body != nil {
-		own := *r // the server must find its request's body as it was: what is left unread it judges by that
-		own.Body = &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
-		if limit := g.l.MaxRequestSize; limit > 0 {
-			own.Body = http.MaxBytesReader(w, own.Body, limit)
-		}
-		r = &own
-	}
 	g.proxy.serve(w, r, g.l)
+}
+
+// guardBody bounds how long and how large r's body may be, also for who answers without
+// reading it: the server itself reads what is left.
+func (g *gate) guardBody(w http.ResponseWriter, r *http.Request) *http.Request {
+	own := *r // the server must find its request's body as it was: what is left unread it judges by that
+	body := &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
+	body.begin()
+	own.Body = body
+	if limit := g.l.MaxRequestSize; limit > 0 {
+		own.Body = http.MaxBytesReader(w, own.Body, limit)
+	}
+	return &own
 }
 
 // ownPath says whether path is one of our own endpoints and which.

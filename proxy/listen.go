@@ -176,16 +176,17 @@ type crowdListener struct {
 }
 
 func (l *crowdListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case l.places <- struct{}{}:
-		return &crowdConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
-	default:
-		_ = conn.Close()
-		return l.Accept()
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.places <- struct{}{}:
+			return &crowdConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
+		default:
+			_ = conn.Close()
+		}
 	}
 }
 

@@ -8,11 +8,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +92,32 @@ func TestCipherSuites(t *testing.T) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
+}
+
+// TestAFloodOfConnectionsTooManyTakesNoMemory: each is closed and forgotten.
+func TestAFloodOfConnectionsTooManyTakesNoMemory(t *testing.T) {
+	flood := &floodListener{left: 1000}
+	full := &crowdListener{Listener: flood, places: make(chan struct{})}
+	if _, err := full.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Fatal(err)
+	}
+	if flood.deep > 100 {
+		t.Errorf("the last of them was accepted %d calls deep", flood.deep)
+	}
+}
+
+type floodListener struct {
+	net.Listener
+	left, deep int
+}
+
+func (l *floodListener) Accept() (net.Conn, error) {
+	if l.left--; l.left < 0 {
+		l.deep = runtime.Callers(0, make([]uintptr, 2000))
+		return nil, net.ErrClosed
+	}
+	conn, other := net.Pipe()
+	return conn, other.Close()
 }
 
 // TestConnectionsAreBounded: one too many is closed at once, and its place is given on.

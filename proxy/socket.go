@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -20,9 +21,13 @@ func vacant(path string) error {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return errors.New("the path is taken by a file that is no socket")
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
 		_ = conn.Close()
 		return errors.New("another process is listening there")
+	case leftBehind(err) || errors.Is(err, fs.ErrNotExist):
+		return nil
 	}
-	return nil // left behind
+	return fmt.Errorf("another process may be listening there: %w", err) // it is busy, or not for us
 }

@@ -3,6 +3,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // HasUnixSockets reports whether this system has them.
@@ -55,6 +57,9 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 		}
 	}, nil
 }
+
+// leftBehind reports whether a failed connection shows that nobody has the socket any more.
+func leftBehind(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // dress gives the socket its mode, owner and group, each alone.
 func dress(path string, l *Listener) error {

@@ -3,13 +3,17 @@
 package proxy
 
 import (
+	"errors"
 	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestUnixSocket(t *testing.T) {
@@ -74,10 +78,51 @@ func TestUnixSocketPathTaken(t *testing.T) {
 	if _, _, err := listenUnix(&Listener{Address: file, Mode: 0o600}); err == nil {
 		t.Error("a file was replaced")
 	}
+	letters := filepath.Join(dir, "letters") // a socket of another kind
+	datagrams, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: letters, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer datagrams.Close()
+	taken := []string{letters}
+	if runtime.GOOS == "linux" { // others refuse a connection where too many wait
+		taken = append(taken, busySocket(t, dir))
+	}
+	for _, path := range taken {
+		before, _ := os.Lstat(path)
+		if _, _, err := listenUnix(&Listener{Address: path, Mode: 0o600}); err == nil {
+			t.Errorf("%s was replaced", path)
+		}
+		if now, err := os.Lstat(path); err != nil || !os.SameFile(before, now) {
+			t.Errorf("%s is another: %v", path, err)
+		}
+	}
 	socket, remove, err := listenUnix(&Listener{Address: stale, Mode: 0o600})
 	if err != nil {
 		t.Fatalf("a socket left behind: %v", err)
 	}
 	socket.Close()
 	remove()
+}
+
+// busySocket is one whose process lets connections wait, as many as there may.
+func busySocket(t *testing.T, dir string) string {
+	path := filepath.Join(dir, "busy")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			return path
+		}
+		t.Cleanup(func() { conn.Close() })
+	}
+	t.Fatal("it is never busy")
+	return ""
 }

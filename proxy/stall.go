@@ -50,11 +50,38 @@ type stallBody struct {
 	limit   time.Duration
 }
 
+func (b *stallBody) begin() { _ = b.control.SetReadDeadline(time.Now().Add(b.limit)) }
+
 func (b *stallBody) Read(p []byte) (int, error) {
-	_ = b.control.SetReadDeadline(time.Now().Add(b.limit))
+	b.begin()
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		_ = b.control.SetReadDeadline(time.Time{}) // the server goes on reading to see the client leave
 	}
 	return n, err
+}
+
+// stallWriter gives up on a client of HTTP/2 that takes nothing of an answer for too
+// long: it holds back one stream while the connection goes on.
+type stallWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	limit   time.Duration
+}
+
+func (w *stallWriter) begin() { _ = w.control.SetWriteDeadline(time.Now().Add(w.limit)) }
+
+// end takes the limit away: between two writes an answer may take any time.
+func (w *stallWriter) end() { _ = w.control.SetWriteDeadline(time.Time{}) }
+
+func (w *stallWriter) Write(b []byte) (int, error) {
+	w.begin()
+	defer w.end()
+	return w.ResponseWriter.Write(b)
+}
+
+func (w *stallWriter) Flush() {
+	w.begin()
+	defer w.end()
+	_ = w.control.Flush()
 }
