@@ -193,6 +193,7 @@ func (p *Proxy) failed(w http.ResponseWriter, r *http.Request, c *call, err erro
 		refuse(w, bodyError(err))
 		return
 	}
-	p.log.Warn("vault did not answer", "error", err)
+	what, _, _ := strings.Cut(err.Error(), `"`) // there package http begins to quote the answer: it may hold a secret
+	p.log.Warn("vault did not answer", "error", what)
 	refuse(w, &refusal{http.StatusBadGateway, "vault cannot be reached"})
 }

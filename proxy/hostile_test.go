@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,5 +78,32 @@ func TestChildCannotHideBehindANamespace(t *testing.T) {
 		if want == "" && a.status != 403 || want != "" && a.body != want {
 			t.Errorf("namespace %s: %d %s, want %q", ns, a.status, a.body, want)
 		}
+	}
+}
+
+// TestWhatVaultSendsIsNotLogged: package http quotes an answer that it cannot read.
+func TestWhatVaultSendsIsNotLogged(t *testing.T) {
+	const secret = "hvs.verysecret"
+	var text string
+	up := accept(t, func(_ int, conn net.Conn, r *bufio.Reader) {
+		if _, err := http.ReadRequest(r); err == nil {
+			io.WriteString(conn, text)
+		}
+	})
+	var logs bytes.Buffer
+	r := start(t, up, func(c *Config) { c.Logger = slog.New(slog.NewTextHandler(&logs, nil)) })
+	for _, text = range []string{
+		`{"data":"` + secret + "\"}\r\n\r\n", "HTTP/1.1 " + secret + "\r\n\r\n", secret + " 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\n" + secret + "\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: " + secret + "\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + secret + "\r\n\r\n", "HTTP/1.1 200 OK\r\nA: b\r\n" + secret + ": x\x00\r\n\r\n",
+	} {
+		for _, road := range [][]string{nil, {"Te", "trailers"}} { // ours, package http's
+			if a := r.ask(t, "PUT", "/v1/x", "", road...); a.status != 502 {
+				t.Errorf("%q: %d", text, a.status)
+			}
+		}
+	}
+	r.stop()
+	if n := strings.Count(logs.String(), "vault did not answer"); n != 14 || strings.Contains(logs.String(), secret) {
+		t.Errorf("%d lines: %s", n, logs.String())
 	}
 }
