@@ -142,6 +142,9 @@ func checkTokenUse(d *decoder, c *Config) {
 	if c.Login.WrapTTL > 0 {
 		d.doubt(first.pos, first.key, "cannot be used with auto_auth.method.wrap_ttl", "")
 	}
+	if len(c.APIProxy.ChildPaths) > 0 {
+		d.doubt(first.pos, first.key, "lends our token to whoever shows none, so child_paths and --child-path limit nothing", "leave one of the two out")
+	}
 }
 
 // checkWhole is about combinations that do nothing.
