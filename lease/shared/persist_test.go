@@ -1,6 +1,7 @@
 package shared
 
 import (
+	"encoding/json"
 	"errors"
 	"maps"
 	"strings"
@@ -48,6 +49,45 @@ func lives(t *testing.T, edit func(*Config), fs ...func(*rig)) {
 					edit(c)
 				}
 			}, f)
+		}
+	})
+}
+
+// TestAClockThatWasSetBackMakesNothingYounger: how old a record is cannot be told then;
+// a lease is renewed all the same.
+func TestAClockThatWasSetBackMakesNothingYounger(t *testing.T) {
+	lives(t, func(c *Config) {
+		d := c.Persist.(*disk)
+		for name, text := range d.records {
+			var r record
+			if err := json.Unmarshal(text, &r); err != nil {
+				t.Fatal(err)
+			}
+			for _, at := range []*time.Time{&r.Saved, &r.At, &r.End, &r.Until} {
+				if !at.IsZero() {
+					*at = at.Add(5 * time.Hour)
+				}
+			}
+			d.records[name], _ = json.Marshal(r)
+		}
+	}, func(r *rig) {
+		r.v.login("root")
+		r.v.kv[app] = "old"
+		for range 3 {
+			r.session("root", "GET", app)
+		}
+		r.session("root", "GET", "db/creds/x")
+	}, func(r *rig) {
+		r.v.kv[app] = "new"
+		time.Sleep(time.Minute)
+		if g := r.session("root", "GET", app); g.hit || !strings.Contains(g.body, "new") {
+			t.Errorf("a value from before the restart: %+v", g)
+		}
+		if n := r.requests("PUT /v1/sys/leases/renew"); n != 1 {
+			t.Errorf("the lease was renewed %d times at the start", n)
+		}
+		if g := r.session("root", "GET", "db/creds/x"); !g.hit {
+			t.Errorf("the lease is lost: %+v", g)
 		}
 	})
 }

@@ -29,6 +29,14 @@ func (c *Cache) restore(all map[string][]byte) {
 			c.erase(name)
 			continue
 		}
+		if r.Saved.After(wall) { // the clock was set back: neither ages nor ends can be told
+			if r.Value != "" || r.Last {
+				c.erase(name)
+				continue
+			}
+			r.Caller.distrust()
+			r.Made.distrust()
+		}
 		read[name] = r
 	}
 	moment := func(t time.Time) time.Duration {
@@ -59,6 +67,13 @@ func (c *Cache) restore(all map[string][]byte) {
 	}
 	if len(c.entries) > 0 {
 		c.log.Info("cached answers taken over from the sealed cache", "entries", len(c.entries))
+	}
+}
+
+// distrust has a caller looked up again.
+func (p *person) distrust() {
+	if p != nil {
+		p.Trust = unknown
 	}
 }
 
