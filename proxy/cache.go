@@ -84,10 +84,14 @@ func (c *call) describe(r *http.Request) {
 	for name := range r.Header {
 		c.bypass = c.bypass || differs(name)
 	}
+	for _, v := range r.Header["Authorization"] { // a login of Kerberos proves itself there
+		c.bypass = c.bypass || !strings.HasPrefix(v, "Bearer ")
+	}
 	if len(r.Header[headerIndex])+len(r.Header[headerForward])+len(r.Header[headerStale]) > 0 {
 		c.req.Fresh = true
 	}
 	for _, v := range r.Header["Cache-Control"] {
+		v = strings.ToLower(v)
 		if strings.Contains(v, "no-cache") || strings.Contains(v, "no-store") || strings.Contains(v, "max-age=0") {
 			c.req.Fresh = true
 		}

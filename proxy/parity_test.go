@@ -101,7 +101,7 @@ func TestCacheHeaders(t *testing.T) {
 		})
 		for i, tt := range []struct{ path, name, value, want string }{
 			{"kv/x", "", "", "MISS"}, {"kv/x", "", "", "HIT"}, {"kv/missing", "", "", ""}, {"kv/x", "Cache-Control", "no-cache", "MISS"},
-			{"kv/x", "Cache-Control", "max-age=0", "MISS"}, {"kv/x", "X-Vault-Index", "i", "MISS"}, {"kv/x", "X-Vault-Inconsistent", "forward-active-node", "MISS"},
+			{"kv/x", "Cache-Control", "Max-Age=0", "MISS"}, {"kv/x", "Authorization", "Negotiate x", "MISS"}, {"kv/x", "Authorization", "Bearer x", "HIT"}, {"kv/x", "X-Vault-Index", "i", "MISS"}, {"kv/x", "X-Vault-Inconsistent", "forward-active-node", "MISS"},
 			{"kv/x", "X-Vault-Forward", "active-node", "MISS"}, {"kv/x", "X-Vault-Wrap-Ttl", "1m", "MISS"}, {"kv/x", "X-Vault-MFA", "m", "MISS"}, {"kv/x", "User-Agent", "another", "HIT"},
 			{"kv/x", "Accept-Encoding", "br", "HIT"}, {"kv/x", "X-Request-Id", "7", "HIT"},
 		} {

@@ -23,7 +23,7 @@ const (
 // caller is a token and what hangs on it. Cache.mu guards what is not atomic.
 type caller struct {
 	token, accessor string
-	origin          string // the path it was logged in at; "" = unknown or inherited
+	origin          string // the mount it came from, without a namespace; "" = unknown
 	managed         bool   // the session's, or made through us: its leases are kept
 	orphan          bool   // certainly without a parent
 	gone            atomic.Bool
@@ -72,7 +72,7 @@ func (c *Cache) manager(r *Request) *caller {
 			return nil
 		}
 		k := c.know(r.Token)
-		k.managed = true
+		k.managed, k.orphan = true, k.orphan || s.Own // logins have no parent
 		if s.Accessor != "" && k.accessor == "" {
 			k.accessor = s.Accessor
 			c.accessors[k.accessor] = k

@@ -16,6 +16,7 @@ type Change struct {
 	full  string
 	asked time.Duration
 	ended bool
+	done  bool // Vault said that it is done
 }
 
 // Change announces r before it is sent; nil when r only reads. End must be called.
@@ -42,12 +43,19 @@ func (ch *Change) End(status int, body []byte) {
 	}
 	ch.ended = true
 	ch.c.marks.write(ch.full)
-	if status >= 400 && status < 500 {
-		return // Vault did nothing
+	if ch.undone(status) {
+		return
 	}
 	ch.c.mu.Lock()
 	defer ch.c.mu.Unlock()
+	ch.done = status >= 200 && status < 300
 	ch.apply(status, body)
+}
+
+// undone reports whether Vault changed nothing. 400 is also what it says when it failed
+// half way, but not before it knew who asks.
+func (ch *Change) undone(status int) bool {
+	return status == http.StatusNotModified || status >= 400 && status < 500 && (status != http.StatusBadRequest || ch.r.Token == "")
 }
 
 // apply drops what the change made stale. A path may look like several things at once: what
@@ -55,11 +63,13 @@ func (ch *Change) End(status int, body []byte) {
 func (ch *Change) apply(status int, body []byte) {
 	c := ch.c
 	path := strings.TrimSuffix(strings.TrimPrefix(ch.r.Path, "/v1/"), "/") // the header's namespace may be ignored
-	if _, what, ok := cutSegments(path, "auth/token/"); ok {
-		ch.token(what, status, body)
-	}
 	if _, what, ok := cutSegments(path, "sys/"); ok {
 		ch.system(what, status, body)
+	}
+	if _, what, ok := cutSegments(path, "auth/token/"); ok {
+		ch.token(what, status, body)
+	} else if _, below, ok := cutSegments(path, "auth/"); ok && classify(&ch.r) != login {
+		c.unshare(below)
 	}
 	if _, _, ok := cutSegments(path, "identity/"); ok {
 		c.rights()
@@ -92,11 +102,55 @@ func (ch *Change) whom(name string, known map[string]*caller) *caller {
 	return known[id]
 }
 
-// everything drops all tokens and what hangs on them. mu is held.
+// gone ends a token that was revoked, or may have been. mu is held.
+func (ch *Change) gone(k *caller) {
+	if ch.done {
+		ch.c.drop(k)
+	} else {
+		ch.c.doubt(k)
+	}
+}
+
+// over does the same for a lease. mu is held.
+func (ch *Change) over(e *entry) {
+	if ch.done {
+		ch.c.remove(e)
+	} else {
+		ch.c.unlink(e)
+	}
+}
+
+// doubt takes away what hangs on a token that may be no more. Leases and tokens stay on
+// their schedule: the next renewal shows whether they live. mu is held.
+func (c *Cache) doubt(k *caller) {
+	if k == nil {
+		return
+	}
+	for child := range k.children {
+		c.doubt(child)
+	}
+	for e := range k.entries {
+		c.unlink(e)
+	}
+	if k.creation != nil {
+		c.unlink(k.creation)
+	}
+}
+
+// everything doubts all tokens. mu is held.
 func (c *Cache) everything() {
 	c.marks.revoked.Add(1)
 	for _, k := range c.callers {
-		c.drop(k)
+		c.doubt(k)
+	}
+}
+
+// unshare: whoever logged in at a mount whose credentials changed must prove himself anew. mu is held.
+func (c *Cache) unshare(below string) {
+	for _, k := range c.callers {
+		if k.creation != nil && strings.HasPrefix("auth/"+below, k.origin+"/") {
+			c.unlink(k.creation)
+		}
 	}
 }
 
@@ -105,15 +159,16 @@ func (ch *Change) token(what string, status int, body []byte) {
 	c := ch.c
 	switch what {
 	case "revoke-self":
-		c.revoked(c.callers[ch.r.Token])
+		ch.revoked(c.callers[ch.r.Token])
 	case "revoke":
-		c.revoked(ch.whom("token", c.callers))
+		ch.revoked(ch.whom("token", c.callers))
 	case "revoke-accessor":
-		c.revoked(ch.whom("accessor", c.accessors))
+		ch.revoked(ch.whom("accessor", c.accessors))
 	case "revoke-orphan":
 		k := ch.whom("token", c.callers)
 		c.marks.revoked.Add(1)
-		if k == nil {
+		if k == nil || !ch.done {
+			c.doubt(k)
 			return
 		}
 		for child := range k.children {
@@ -135,23 +190,15 @@ func (ch *Change) token(what string, status int, body []byte) {
 	}
 }
 
-// revoked drops a token, nil when we do not know it, and the tickets of every caller
-// that may have been its child without our knowing. mu is held.
-func (c *Cache) revoked(k *caller) {
+// revoked ends a token, nil when we do not know it, and doubts every caller that may
+// have been its child without our knowing: none of ours is of a token made through us. mu is held.
+func (ch *Change) revoked(k *caller) {
+	c := ch.c
 	c.marks.revoked.Add(1)
-	c.drop(k)
+	ch.gone(k)
 	for _, other := range c.callers {
-		if other.orphan || other.managed && other.parent == nil {
-			continue
-		}
-		c.dropTickets(other)
-	}
-}
-
-func (c *Cache) dropTickets(k *caller) {
-	for e := range k.entries {
-		if e.value != nil {
-			c.remove(e)
+		if other.parent == nil && !other.orphan && (k == nil || !k.managed || !other.managed) {
+			c.doubt(other)
 		}
 	}
 }
@@ -177,15 +224,15 @@ func (ch *Change) system(what string, status int, body []byte) {
 		if rest == "" {
 			c.everything()
 		}
-		c.revokeLease(rest)
+		ch.revokeLease(rest)
 	case "revoke-prefix", "revoke-force":
-		c.revokePrefix(rest)
+		ch.revokePrefix(rest)
 	case "renew":
 		ch.prolongLease(status, body)
 	case "mounts":
 		c.rights()
 		if ch.r.Method == http.MethodDelete {
-			c.revokePrefix(rest)
+			ch.revokePrefix(rest)
 		}
 	case "auth":
 		c.rights()
@@ -194,27 +241,35 @@ func (ch *Change) system(what string, status int, body []byte) {
 		}
 	case "remount":
 		c.rights()
-		c.revokePrefix(strings.Trim(ch.field("from"), "/"))
-	case "policy", "policies", "namespaces", "seal", "step-down", "raw", "storage", "replication", "quotas":
+		from := strings.Trim(ch.field("from"), "/")
+		if from == "" {
+			c.everything()
+		}
+		ch.revokePrefix(from)
+	case "namespaces", "raw", "storage", "replication": // what Vault knows may be another now
+		c.rights()
+		c.everything()
+	case "policy", "policies", "seal", "step-down", "quotas":
 		c.rights()
 	}
 }
 
-// revokeLease drops one lease, or the token whose own lease it is. mu is held.
-func (c *Cache) revokeLease(id string) {
+// revokeLease ends one lease, or doubts the tokens of which one may be revoked: its
+// lease does not tell which. mu is held.
+func (ch *Change) revokeLease(id string) {
+	c := ch.c
 	c.marks.revoked.Add(1)
 	id = strings.TrimPrefix(id, "/")
 	if e := c.leases[id]; e != nil {
-		c.remove(e)
-		return
-	}
-	if strings.HasPrefix(id, "auth/") {
-		c.disabled(id) // a token's lease does not tell which token
+		ch.over(e)
+	} else if strings.HasPrefix(id, "auth/") {
+		c.disabled(id)
 	}
 }
 
-// revokePrefix drops the leases below a prefix, and the tokens when logins are meant. mu is held.
-func (c *Cache) revokePrefix(prefix string) {
+// revokePrefix ends the leases below a prefix, and doubts the tokens when logins are meant. mu is held.
+func (ch *Change) revokePrefix(prefix string) {
+	c := ch.c
 	c.marks.revoked.Add(1)
 	prefix = strings.TrimPrefix(prefix, "/")
 	if prefix == "" {
@@ -222,26 +277,21 @@ func (c *Cache) revokePrefix(prefix string) {
 	}
 	for id, e := range c.leases {
 		if strings.HasPrefix(id, prefix) {
-			c.remove(e)
+			ch.over(e)
 		}
 	}
-	if strings.HasPrefix(prefix, "auth/") {
+	if prefix == "auth" || strings.HasPrefix(prefix, "auth/") {
 		c.disabled(prefix)
 	}
 }
 
-// disabled drops the tokens that came from below a login path, and the tickets of
-// all whose origin we do not know. mu is held.
+// disabled doubts the tokens that came from above or below a path, and all whose origin
+// we do not know. mu is held.
 func (c *Cache) disabled(path string) {
 	c.marks.revoked.Add(1)
 	for _, k := range c.callers {
-		switch {
-		case k.origin != "" && (strings.Contains(k.origin+"/", path) || strings.Contains(path, k.origin)):
-			c.drop(k)
-		case k.managed && strings.HasPrefix(path, "auth/token"):
-			c.drop(k)
-		default:
-			c.dropTickets(k)
+		if strings.Contains(k.origin+"/", path) || strings.Contains(path, k.origin) {
+			c.doubt(k)
 		}
 	}
 }

@@ -54,12 +54,13 @@ func (c *Cache) Enter(ctx context.Context, w http.ResponseWriter, r *Request) (s
 	case <-ctx.Done():
 		return false, f
 	}
-	if leader.answer == nil || kind != login && !c.lives(r.Token) {
+	a, now := leader.answer, c.cfg.clock()
+	if a == nil || kind != login && !c.lives(r.Token) || a.end == nil && now-a.at >= c.cfg.MaxAge {
 		return false, f
 	}
 	c.counts.hits.Add(1)
 	c.counts.joined.Add(1)
-	leader.answer.write(w, c.cfg.clock())
+	a.write(w, now)
 	return true, nil
 }
 
@@ -85,7 +86,7 @@ func (c *Cache) join(f *Flight) *Flight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if leader := c.flights[f.key]; leader != nil {
-		if f.class == creating && leader.before.revoked == f.before.revoked || leader.before.joinable(f.before) {
+		if f.class == creating && leader.before.creatable(f.before) || leader.before.joinable(f.before) {
 			return leader
 		}
 		return nil
@@ -185,6 +186,10 @@ func (f *Flight) Store(h http.Header, body []byte) {
 		if f.before.storableKV(now) {
 			c.storeTicket(f, a)
 		}
+		if c.cfg.MaxAge == 0 { // an answer that was waited for is too old
+			c.marks.barren(f.full, true)
+			return
+		}
 	case f.class != reading && p.Auth != nil && p.Auth.Token != "":
 		if f.before.storableLease(now) {
 			c.storeToken(f, p, a)
@@ -209,14 +214,15 @@ func (c *Cache) storeLease(f *Flight, p *parsed, a *Answer) {
 	f.answer = e.answer.Load()
 }
 
-// storeToken keeps a token somebody made, or notes one somebody logged in for. mu is held.
+// storeToken keeps a token that a caller we know made, also an orphan: of others we would
+// not learn that they may make none any more. Or it notes one somebody logged in for. mu is held.
 func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 	auth := p.Auth
 	if auth.NumUses > 0 || !auth.Renewable || seconds(auth.Duration) == 0 {
 		return
 	}
 	parent := c.manager(&f.r)
-	if f.class == creating && parent == nil && !auth.Orphan || c.callers[auth.Token] != nil && c.callers[auth.Token].creation != nil {
+	if f.class == creating && parent == nil || c.callers[auth.Token] != nil && c.callers[auth.Token].creation != nil {
 		return
 	}
 	k := c.know(auth.Token)
@@ -224,11 +230,13 @@ func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 	if k.accessor != "" {
 		c.accessors[k.accessor] = k
 	}
+	k.origin = "auth/token"
 	if f.class == login {
-		before, below, _ := cutSegments(f.full, "auth/")
+		_, below, _ := cutSegments(f.full, "auth/")
 		mount, _, _ := strings.Cut(below, "/login")
-		k.origin = join(before, "auth/"+mount)
-	} else if !auth.Orphan {
+		k.origin = "auth/" + mount
+	}
+	if f.class == creating && !auth.Orphan {
 		k.parent = parent
 		parent.children[k] = struct{}{}
 	}

@@ -114,7 +114,7 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 	}
 	path := strings.TrimPrefix(r.URL.Path, "/v1/")
 	id := r.Header.Get("X-Vault-Token")
-	if strings.HasSuffix(path, "/login") {
+	if strings.Contains(path, "/login") {
 		child := v.login(fmt.Sprintf("login-%d", v.count), func(t *vaultToken) { t.end = time.Now().Add(time.Hour) })
 		v.sayAuth(w, child, time.Hour, true)
 		return
@@ -201,10 +201,12 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 		prefix := !strings.HasPrefix(path, "sys/leases/revoke/") && path != "sys/leases/revoke"
 		maps.DeleteFunc(v.leases, func(l string, _ *vaultLease) bool { return l == rest || prefix && strings.HasPrefix(l, rest) })
 		w.WriteHeader(204)
-	case strings.HasPrefix(path, "db/creds/"):
+	case strings.Contains(path, "db/creds/"):
 		lease := fmt.Sprintf("%s/%d", path, v.count)
 		v.leases[lease] = &vaultLease{token: id, end: time.Now().Add(time.Hour), made: time.Now()}
 		say(w, map[string]any{"lease_id": lease, "renewable": true, "lease_duration": 3600, "data": map[string]any{"lease_duration": 1, "user": lease}})
+	case strings.Contains(path, "cubbyhole/data/"): // each token's own
+		say(w, map[string]any{"data": map[string]any{"data": map[string]any{"value": id}, "metadata": map[string]any{"version": 1, "created_time": "t"}}})
 	case strings.HasPrefix(path, "secret/data/"), strings.HasPrefix(path, "kv1/"):
 		v.secret(w, r, path, text("value"))
 	case strings.HasPrefix(path, "secret/"): // metadata, delete, destroy …

@@ -39,9 +39,14 @@ func (m *marks) now(full string) moment {
 // joinable: nothing was written anywhere near since.
 func (then moment) joinable(now moment) bool { return then == now }
 
+// creatable: nothing was revoked and no right changed since.
+func (then moment) creatable(now moment) bool {
+	return then.all == now.all && then.revoked == now.revoked
+}
+
 // storableKV: nothing was written to this secret, and no right changed since.
 func (then moment) storableKV(now moment) bool {
-	return then.last == now.last && then.all == now.all && then.revoked == now.revoked
+	return then.last == now.last && then.creatable(now)
 }
 
 // storableLease: nothing was revoked since.

@@ -44,7 +44,10 @@ func classify(r *Request) class {
 	case http.MethodGet:
 		first, _, _ := strings.Cut(path, "/")
 		switch first {
-		case "sys", "auth", "cubbyhole", "identity":
+		case "sys", "auth", "identity":
+			return opaque
+		}
+		if _, _, own := cutSegments(path, "cubbyhole/"); own { // each token's own; older servers do not say so
 			return opaque
 		}
 		if r.Token == "" || len(r.Body) > 0 {

@@ -274,7 +274,7 @@ func TestWhatIsNeverKept(t *testing.T) {
 	in(t, nil, func(r *rig) {
 		a := r.v.login("a")
 		r.v.kv[app], r.v.kv["kv1/x"] = "v", "v"
-		for _, path := range []string{app + "?list=true", "secret/metadata/app", "kv1/x?a=b", "secret/data//app", "secret/data/app/", "secret/data/./app", "nowhere/x"} {
+		for _, path := range []string{app + "?list=true", "secret/metadata/app", "kv1/x?a=b", "ns1/cubbyhole/data/x", "secret/data//app", "secret/data/app/", "secret/data/./app", "nowhere/x"} {
 			for range 3 {
 				if g := r.ask(a, "GET", path); g.hit {
 					t.Errorf("%s: %+v", path, g)
@@ -377,6 +377,30 @@ func TestAWriteEvictsWhateverItsPathLooksLike(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnAnswerThatWasWaitedForIsNotTooOld: whoever waits for an equal read gets what was
+// asked for before he came.
+func TestAnAnswerThatWasWaitedForIsNotTooOld(t *testing.T) {
+	for _, age := range []time.Duration{0, 10 * time.Second} {
+		in(t, func(c *Config) { c.MaxAge, c.MaxAgeOffline = age, 0 }, func(r *rig) {
+			r.v.kv[app] = "old"
+			a := r.v.login("a")
+			r.session(a, "GET", "kv1/other") // looked up by now
+			r.v.late = func() { time.Sleep(11 * time.Second) }
+			first := make(chan got)
+			go func() { first <- r.session(a, "GET", app) }()
+			synctest.Wait()
+			time.Sleep(time.Second / 2)
+			r.v.now(func() { r.v.kv[app] = "new" }) // behind our back
+			if g := r.session(a, "GET", app); g.hit || !strings.Contains(g.body, "new") {
+				t.Errorf("at most %v old: %+v", age, g)
+			}
+			if g := <-first; !strings.Contains(g.body, "old") {
+				t.Errorf("the first read: %+v", g)
+			}
+		})
+	}
 }
 
 func TestOneFlightForManyEqualReads(t *testing.T) {
