@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -43,9 +42,6 @@ type call struct {
 	bypass bool // the cache is not for this request
 	flight *shared.Flight
 	change *shared.Change // what the request may make stale
-
-	out http.Request // what goes to Vault
-	url url.URL      // its address
 }
 
 type callKey struct{}

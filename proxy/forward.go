@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync/atomic"
 )
@@ -43,9 +44,12 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
 
 // outgoing begins the request to Vault: r's method, headers and body.
 func (c *call) outgoing(r *http.Request) *http.Request {
-	c.out, c.url = *r, *r.URL
-	out := &c.out
-	out.URL, out.Close = &c.url, false
+	both := &struct {
+		request http.Request
+		url     url.URL
+	}{*r, *r.URL}
+	out := &both.request
+	out.URL, out.Close = &both.url, false
 	trailers := headerHolds(out.Header["Te"], "trailers")
 	dropHopByHop(out.Header)
 	if trailers {

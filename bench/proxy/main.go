@@ -68,10 +68,16 @@ type child struct {
 	cmd *exec.Cmd
 }
 
-// run starts a process and waits until it accepts connections.
-func run(port int, stdin io.Reader, env []string, name string, args ...string) (*child, error) {
+// run starts a process and waits until it accepts connections. Its log goes to a file, as it
+// does where it is used.
+func run(port int, stdin io.Reader, logs string, name string, args ...string) (*child, error) {
 	c := &child{url: fmt.Sprintf("http://127.0.0.1:%d", port), cmd: exec.Command(name, args...)}
-	c.cmd.Stdin, c.cmd.Env = stdin, append(os.Environ(), env...)
+	log, err := os.Create(filepath.Join(logs, fmt.Sprintf("%d.log", port)))
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = stdin, log, log
 	if err := c.cmd.Start(); err != nil {
 		return nil, err
 	}

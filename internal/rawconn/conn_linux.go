@@ -14,7 +14,7 @@ import (
 
 type rawConn struct {
 	net.Conn
-	raw     syscall.RawConn
+	control syscall.RawConn
 	in, out way
 }
 
@@ -28,23 +28,25 @@ func of(conn net.Conn) net.Conn {
 	if err != nil {
 		return conn
 	}
-	r := &rawConn{Conn: conn, raw: control}
-	r.in.prepare(read, false)
-	r.out.prepare(write, true)
+	r := &rawConn{Conn: conn, control: control}
+	r.in.prepare(control.Read, read, false)
+	r.out.prepare(control.Write, write, true)
 	return r
 }
 
 // way is one direction of a connection.
 type way struct {
 	mu    sync.Mutex // one call at a time, as net.Conn allows more
+	wait  func(step func(fd uintptr) (done bool)) error
 	step  func(fd uintptr) (done bool)
 	left  []byte
 	moved int
 	err   syscall.Errno
 }
 
-// prepare says what moves bytes; all: until none is left.
-func (w *way) prepare(call func(fd uintptr, b []byte) (int, syscall.Errno), all bool) {
+// prepare says what waits and what moves bytes; all: until none is left.
+func (w *way) prepare(wait func(func(uintptr) bool) error, call func(fd uintptr, b []byte) (int, syscall.Errno), all bool) {
+	w.wait = wait
 	w.step = func(fd uintptr) bool {
 		for {
 			n, err := call(fd, w.left)
@@ -68,11 +70,11 @@ func (w *way) prepare(call func(fd uintptr, b []byte) (int, syscall.Errno), all 
 }
 
 // move calls step, by way of wait, until it is done with b.
-func (w *way) move(b []byte, wait func(func(uintptr) bool) error) (int, syscall.Errno, error) {
+func (w *way) move(b []byte) (int, syscall.Errno, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.left, w.moved, w.err = b, 0, 0
-	err := wait(w.step)
+	err := w.wait(w.step)
 	w.left = nil
 	return w.moved, w.err, err
 }
@@ -81,7 +83,7 @@ func (c *rawConn) Read(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	n, errno, err := c.in.move(b, c.raw.Read)
+	n, errno, err := c.in.move(b)
 	if n == 0 && errno == 0 && err == nil {
 		return 0, io.EOF
 	}
@@ -92,7 +94,7 @@ func (c *rawConn) Write(b []byte) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
-	n, errno, err := c.out.move(b, c.raw.Write)
+	n, errno, err := c.out.move(b)
 	return n, c.failure("write", errno, err)
 }
 
@@ -111,7 +113,7 @@ func (c *rawConn) failure(op string, errno syscall.Errno, err error) error {
 }
 
 // SyscallConn gives the descriptor, as the socket itself does.
-func (c *rawConn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+func (c *rawConn) SyscallConn() (syscall.RawConn, error) { return c.control, nil }
 
 // CloseWrite ends the way out alone.
 func (c *rawConn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }

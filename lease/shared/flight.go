@@ -134,6 +134,9 @@ func (f *Flight) Wants(status int, h http.Header) bool {
 }
 
 func isJSON(h http.Header) bool {
+	if v := h["Content-Type"]; len(v) == 1 && v[0] == "application/json" { // as Vault says it
+		return true
+	}
 	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
 	return err == nil && kind == "application/json"
 }
