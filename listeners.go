@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/envexec/envexec/config"
 	"github.com/envexec/envexec/environ"
@@ -65,7 +66,11 @@ func (v *vaultSide) newProxy(c *config.Config, env environ.Environ, sockets []pr
 	if err != nil {
 		return nil, err
 	}
-	if err := p.Bind(); err != nil {
+	err = p.Bind()
+	if err == nil && slices.Contains(p.Addresses(), strings.TrimRight(c.Vault.Address, "/")) {
+		err = fmt.Errorf("listen on %s: Vault's address is this listener's own, so that its requests would go round in a circle: set vault.address or VAULT_ADDR to Vault itself", c.Vault.Address)
+	}
+	if err != nil {
 		p.Close()
 		return nil, err
 	}

@@ -46,14 +46,13 @@ func (p *Part) Save(put map[string][]byte, remove []string) error {
 // its hour and removes the old one, and what is sealed with that is lost at a restart.
 const lookEvery = 30 * time.Second
 
-// Run seals the file anew whenever its key changes, until ctx ends. It returns nil.
+// Run seals the file anew whenever its key changes, the last time when ctx ends. It returns nil.
 func (f *File) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	for warned := false; ; {
+	for warned := false; ctx.Err() == nil; {
 		select {
 		case <-ctx.Done():
-			return nil
 		case <-tick.C:
 		}
 		err := f.Save(nil, nil)
@@ -62,6 +61,7 @@ func (f *File) Run(ctx context.Context) error {
 		}
 		warned = err != nil
 	}
+	return nil
 }
 
 // Forget removes the file from disk. Its records can still be loaded; Save keeps

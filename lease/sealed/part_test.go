@@ -121,13 +121,24 @@ func TestANewKeySealsAnewByItself(t *testing.T) {
 		now.Store("the second key, and no other")
 		time.Sleep(lookEvery + time.Second)
 		synctest.Wait()
+		copied, err := os.ReadFile(path)
+		if err == nil {
+			err = os.WriteFile(path+"2", copied, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		now.Store("the third key, a moment before the end")
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 		_ = f.Close()
 	})
-	if got := text(open(t, path, key("the second key, and no other"), nil).Load()); got != "a=1" {
+	if got := text(open(t, path+"2", key("the second key, and no other"), nil).Load()); got != "a=1" {
+		t.Errorf("after a while: %q", got)
+	}
+	if got := text(open(t, path, key("the third key, a moment before the end"), nil).Load()); got != "a=1" {
 		t.Errorf("got %q", got)
 	}
 }
