@@ -53,9 +53,16 @@ func (s *eventServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestEventsMakeSecretsFreshAtOnce(t *testing.T) {
+	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) { eventsMakeFresh(t, secure) })
+	}
+}
+
+func eventsMakeFresh(t *testing.T, secure bool) {
 	s := &eventServer{value: "one", right: "subscribe", events: make(chan string), opened: make(chan string, 10)}
-	up := serve(t, s.ServeHTTP)
+	up, trust := serveAs(t, secure, s.ServeHTTP)
 	r := start(t, up, func(c *Config) {
+		trust(c)
 		c.AutoAuth, c.Cache = true, &Cache{StaticSecrets: true, MaxAge: time.Nanosecond, MaxAgeEvents: time.Hour}
 	})
 	r.login("session", 1)

@@ -198,7 +198,13 @@ func TestVaultAwayIsSaidInVaultsForm(t *testing.T) {
 }
 
 func TestWebsocketsPass(t *testing.T) {
-	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+	for name, secure := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) { websocketPasses(t, secure) })
+	}
+}
+
+func websocketPasses(t *testing.T, secure bool) {
+	up, trust := serveAs(t, secure, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "websocket" {
 			w.WriteHeader(400)
 			return
@@ -211,7 +217,7 @@ func TestWebsocketsPass(t *testing.T) {
 		fmt.Fprintf(rw, "echo %s", line)
 		rw.Flush()
 	})
-	r := start(t, up, nil)
+	r := start(t, up, trust)
 	conn, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
 	if err != nil {
 		t.Fatal(err)

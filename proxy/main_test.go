@@ -119,6 +119,22 @@ func serve(t testing.TB, handler http.HandlerFunc) string {
 	return s.URL
 }
 
+// serveAs starts a server of handler, with TLS and HTTP/2 as Vault has them or without. trust
+// lets a proxy believe it.
+func serveAs(t testing.TB, secure bool, handler http.HandlerFunc) (url string, trust func(*Config)) {
+	t.Helper()
+	if !secure {
+		return serve(t, handler), func(*Config) {}
+	}
+	s := httptest.NewUnstartedServer(handler)
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s.URL, func(c *Config) {
+		dialsTLS(c).RootCAs = s.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	}
+}
+
 func newReader(s string) *bufio.Reader { return bufio.NewReader(strings.NewReader(s)) }
 
 // index is an X-Vault-Index header.

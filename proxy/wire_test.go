@@ -259,20 +259,14 @@ func TestVaultOverUnixAndTLS(t *testing.T) {
 		}
 	}
 
-	secure := httptest.NewUnstartedServer(say)
-	secure.EnableHTTP2 = true
-	secure.StartTLS()
-	t.Cleanup(secure.Close)
-	r := start(t, secure.URL, func(c *Config) {
-		trust := secure.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
-		dialsTLS(c).RootCAs = trust
-	})
+	up, trust := serveAs(t, true, say)
+	r := start(t, up, trust)
 	for range 3 {
 		if a := r.ask(t, "GET", "/v1/a%2Fb", ""); a.body != "GET/v1/a%2FbHTTP/1.1" {
 			t.Errorf("over TLS: %d %s", a.status, a.body)
 		}
 	}
-	distrusting := start(t, secure.URL, func(c *Config) { dialsTLS(c) })
+	distrusting := start(t, up, func(c *Config) { dialsTLS(c) })
 	if a := distrusting.ask(t, "POST", "/v1/x", ""); a.status != 502 {
 		t.Errorf("an unknown authority was believed: %d", a.status)
 	}
