@@ -50,6 +50,9 @@ func (p *Proxy) answer(w http.ResponseWriter, resp *http.Response) {
 	defer resp.Body.Close()
 	h := w.Header()
 	maps.Copy(h, resp.Header)
+	if _, told := h["Content-Type"]; !told {
+		h["Content-Type"] = nil // else net/http guesses one
+	}
 	for name := range resp.Trailer {
 		h.Add("Trailer", name)
 	}

@@ -138,7 +138,7 @@ func TestAnswersOfEveryForm(t *testing.T) {
 		body              string
 		header            [2]string
 	}{
-		{name: "length", raw: "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", status: 200, body: "abc"},
+		{name: "length", raw: "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", status: 200, body: "abc", header: [2]string{"Content-Type", ""}},
 		{name: "chunks", raw: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n", status: 200, body: "abc"},
 		{name: "until the end", raw: "HTTP/1.0 200 OK\r\n\r\nabc", status: 200, body: "abc"},
 		{name: "nothing", raw: "HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n", status: 204, header: [2]string{"X-A", "b"}},
