@@ -41,8 +41,8 @@ func (s *services) start(_ string, run func(context.Context) error) {
 			s.fail(err)
 		}
 	})
-	if s.parent != nil {
-		s.parent.wg.Go(s.wg.Wait)
+	for part := s; part.parent != nil; part = part.parent {
+		part.parent.wg.Go(part.wg.Wait)
 	}
 }
 
