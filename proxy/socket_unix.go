@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,12 +19,18 @@ import (
 // HasUnixSockets reports whether this system has them.
 func HasUnixSockets() bool { return true }
 
+// maxSocketPath is how many bytes the address of a unix socket takes.
+const maxSocketPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
 // listenUnix opens a unix socket. It gets its mode and owner in a private directory
 // before it appears at its path, so nobody can connect too early.
 func listenUnix(l *Listener) (net.Listener, func(), error) {
 	if strings.HasPrefix(l.Address, "@") {
 		socket, err := net.Listen("unix", l.Address)
 		return socket, func() {}, err
+	}
+	if len(l.Address) > maxSocketPath {
+		return nil, nil, fmt.Errorf("a socket's path has at most %d bytes, this one has %d", maxSocketPath, len(l.Address))
 	}
 	if err := vacant(l.Address); err != nil {
 		return nil, nil, err
@@ -34,6 +41,14 @@ func listenUnix(l *Listener) (net.Listener, func(), error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	path := filepath.Join(dir, "s")
+	if len(path) > maxSocketPath && runtime.GOOS == "linux" { // its place will be shorter
+		opened, err := os.Open(dir)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer opened.Close()
+		path = fmt.Sprintf("/proc/self/fd/%d/s", opened.Fd())
+	}
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, nil, err

@@ -63,6 +63,41 @@ func TestUnixSocket(t *testing.T) {
 	}
 }
 
+// TestUnixSocketOfALongPath: as long as an address may be, and told when it is longer.
+func TestUnixSocketOfALongPath(t *testing.T) {
+	dir, err := os.MkdirTemp("/tmp", strings.Repeat("d", maxSocketPath-30))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, more := range []int{0, 1} {
+		path := filepath.Join(dir, strings.Repeat("s", maxSocketPath+more-len(dir)-1))
+		socket, remove, err := listenUnix(&Listener{Address: path, Mode: 0o640})
+		if more > 0 {
+			if err == nil || !strings.Contains(err.Error(), "at most") {
+				t.Errorf("%d bytes: %v", len(path), err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%d bytes: %v", len(path), err)
+		}
+		if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o640 {
+			t.Errorf("%v %v", info, err)
+		}
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		socket.Close()
+		remove()
+		if left, _ := os.ReadDir(dir); len(left) > 0 {
+			t.Errorf("%v is left", left)
+		}
+	}
+}
+
 func TestUnixSocketPathTaken(t *testing.T) {
 	dir := t.TempDir()
 	file, stale := filepath.Join(dir, "file"), filepath.Join(dir, "stale")
