@@ -1,17 +1,21 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/envexec/envexec/internal/vaulttest"
 )
 
-// TestDocsProxy runs the examples of docs/proxy.md.
+// TestDocsProxy runs the examples of docs/proxy.md: the file serves the clients after it.
 func TestDocsProxy(t *testing.T) {
 	v := vaulttest.Start(t)
 	v.PutKV2(t, "secret/app", map[string]any{"mode": "test"})
@@ -25,12 +29,59 @@ func TestDocsProxy(t *testing.T) {
 	if err := os.Symlink(vault, filepath.Join(dir, "vault")); err != nil {
 		t.Fatal(err)
 	}
-	page := readFile(t, "docs/proxy.md")
-	place(t, dir, "proxy.hcl", blocks(page, "hcl")[0])
-	env := []string{"VAULT_ADDR=" + v.Addr, "VAULT_ROLE_ID=" + role.ID, "VAULT_SECRET_ID=" + role.SecretID}
-	for i, script := range blocks(page, "sh") {
-		t.Run(fmt.Sprintf("sh %d", i+1), func(t *testing.T) { runExample(t, dir, script, env) })
+	if _, err := exec.LookPath("curl"); err != nil {
+		vaulttest.Missing(t, vaulttest.PartClients, "no curl")
 	}
+	metrics := freePort(t)
+	here := strings.NewReplacer("/etc/envexec/", dir+"/", "/run/envexec/", dir+"/", "/var/lib/envexec", dir+"/state", "127.0.0.1:9090", metrics,
+		`socket_group = "app"`, fmt.Sprintf(`socket_group = "%d"`, os.Getgid()), `["app"]`, fmt.Sprintf(`["%d"]`, os.Getuid())).Replace
+	page := readFile(t, "docs/proxy.md")
+	place(t, dir, "proxy.hcl", here(blocks(page, "hcl")[0]))
+	place(t, dir, "role-id", role.ID)
+	place(t, dir, "secret-id", role.SecretID)
+	place(t, dir, "key", "what nobody can guess")
+	env := []string{"VAULT_ADDR=" + v.Addr, "VAULT_ROLE_ID=" + role.ID, "VAULT_SECRET_ID=" + role.SecretID}
+	served := 0
+	for i, script := range blocks(page, "sh") {
+		script, serves := strings.CutSuffix(here(script), "envexec proxy --config proxy.hcl\n")
+		t.Run(fmt.Sprintf("sh %d", i+1), func(t *testing.T) { runExample(t, dir, script, env) })
+		if serves {
+			served++
+			serveExample(t, dir, env, "http://"+metrics+"/ready")
+		}
+	}
+	if served != 1 {
+		t.Errorf("proxy.hcl served %d times", served)
+	}
+}
+
+// serveExample runs envexec proxy until the test's end, and returns when it is ready.
+func serveExample(t *testing.T, dir string, env []string, ready string) {
+	t.Helper()
+	var said bytes.Buffer
+	cmd := exec.Command("envexec", "proxy", "--config", "proxy.hcl")
+	cmd.Dir, cmd.Stderr, cmd.Env = dir, &said, append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir}, env...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := <-ended; err != nil {
+			t.Errorf("envexec proxy: %v\n%s", err, said.String())
+		}
+	})
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for end := time.Now().Add(patience); time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		if answer, err := client.Get(ready); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return
+			}
+		}
+	}
+	t.Fatal("envexec proxy is never ready")
 }
 
 // TestDocsProxyBehaviour: each line of docs/proxy-behaviour.md names tests, and all of them exist.
