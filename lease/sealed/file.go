@@ -146,6 +146,13 @@ func readFile(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer in.Close()
+	head := make([]byte, len(magic))
+	if _, err := io.ReadFull(in, head); err == nil && string(head) != magic {
+		return nil, errForeign
+	}
+	if _, err := in.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
 	data, err := io.ReadAll(io.LimitReader(in, maxFile+1))
 	if err == nil && len(data) > maxFile {
 		err = errForeign

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,22 @@ func TestRecordsComeBack(t *testing.T) {
 	if info, _ := os.Stat(path); !files.HasMode(path, info, 0o600) || bytes.Contains(data, []byte("empty")) {
 		t.Errorf("mode %v, or a name in clear", info.Mode())
 	}
+}
+
+// TestAForeignFileIsNotReadWhole: it may be of any size, and memory is scarce beside a program.
+func TestAForeignFileIsNotReadWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	if err := errors.Join(os.WriteFile(path, []byte("something else"), 0o600), os.Truncate(path, 100<<20)); err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f := open(t, path, key(goodKey), nil)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 50<<20 {
+		t.Errorf("%d bytes for a foreign file", n)
+	}
+	save(t, f, "a", "one")
 }
 
 func TestEveryDamageIsRefused(t *testing.T) {
