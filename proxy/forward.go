@@ -96,6 +96,9 @@ func (p *Proxy) rewrite(out *http.Request, c *call) {
 	p.aim(out)
 	if p.upstream.base.Path == "" && strings.HasPrefix(raw, "/") && !strings.HasPrefix(raw, "//") {
 		out.URL.Opaque = unspaced(raw) // package url would spell some differently
+		if p.upstream.absolute {
+			out.URL.Opaque = "//" + out.URL.Host + out.URL.Opaque
+		}
 	}
 	out.URL.RawQuery = unspaced(out.URL.RawQuery)
 	if c.kept {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -36,6 +37,33 @@ func TestPathAndQueryPassByteForByte(t *testing.T) {
 			if got, want := string(body), method+" "+path; got != want {
 				t.Errorf("vault saw %q, want %q", got, want)
 			}
+		}
+	}
+}
+
+// TestVaultBehindAProxy: a proxy between us and Vault gets whole URLs, and the name and
+// password in Vault's address reach whoever asks for them before it.
+func TestVaultBehindAProxy(t *testing.T) {
+	forwarder := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %d %s", r.Method, r.RequestURI, len(body), r.Header.Get("Authorization"))
+	})
+	address, _ := url.Parse(forwarder)
+	r := start(t, "http://me:secret@vault.test:8200", func(c *Config) {
+		c.Client.CloneConfig().HttpClient.Transport.(*http.Transport).Proxy = http.ProxyURL(address)
+	})
+	for _, tt := range []struct{ method, path, body, header, want string }{
+		{"GET", "/v1/a%2Fb/?x=1", "", "", "GET http://vault.test:8200/v1/a%2Fb/?x=1 0 Basic bWU6c2VjcmV0"},
+		{"LIST", "/v1/a//b?", "", "", "LIST http://vault.test:8200/v1/a//b? 0 Basic bWU6c2VjcmV0"},
+		{"PUT", "/v1/a", "b", "Negotiate x", "PUT http://vault.test:8200/v1/a 1 Negotiate x"},
+		{"PUT", "/v1/a", strings.Repeat("b", maxReplay+1), "", "PUT http://vault.test:8200/v1/a 65537 Basic bWU6c2VjcmV0"},
+	} {
+		var header []string
+		if tt.header != "" {
+			header = []string{"Authorization", tt.header}
+		}
+		if a := r.ask(t, tt.method, tt.path, tt.body, header...); a.body != tt.want {
+			t.Errorf("%s %s: %q, want %q", tt.method, tt.path, a.body, tt.want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -25,6 +26,7 @@ type upstream struct {
 	firstPause  time.Duration
 	idleCloser  func()
 	unixAddress bool
+	absolute    bool // a proxy in between wants the whole URL in each request line
 }
 
 // newUpstream takes address, TLS and transport from the api client.
@@ -60,8 +62,26 @@ func newUpstream(cfg *Config) (*upstream, error) {
 		}
 		u.transport, u.idleCloser = t, t.CloseIdleConnections
 		u.wire = newWire(t, base)
+		u.absolute = base.Scheme == "http" && strings.HasPrefix(between(t, base), "http")
+	}
+	if base.User != nil {
+		password, _ := base.User.Password()
+		basic := base64.StdEncoding.EncodeToString([]byte(base.User.Username() + ":" + password))
+		u.headers["Authorization"] = []string{"Basic " + basic}
 	}
 	return u, nil
+}
+
+// between is the scheme of the proxy between t and base; "" = none.
+func between(t *http.Transport, base *url.URL) string {
+	if t.Proxy == nil {
+		return ""
+	}
+	proxy, err := t.Proxy(&http.Request{URL: base})
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return proxy.Scheme
 }
 
 // close ends idle connections.
