@@ -34,6 +34,7 @@ type Cache struct {
 	flights   map[string]*Flight
 	barred    map[string]time.Duration // tokens that are never served KV secrets, until when
 	order     *list.List               // of *entry, the least recently used in front, roughly
+	aside     *list.List               // those that are served to nobody, only kept alive
 	queue     due.Queue[*entry]
 	size      int64
 	shelf     *shelf
@@ -86,7 +87,8 @@ func (c *Cache) reset() {
 	c.entries, c.leases = map[string]*entry{}, map[string]*entry{}
 	c.callers, c.accessors = map[string]*caller{}, map[string]*caller{}
 	c.values, c.groups = map[string]*value{}, map[string]map[*value]struct{}{}
-	c.flights, c.order, c.queue, c.size = map[string]*Flight{}, list.New(), due.Queue[*entry]{}, 0
+	c.flights, c.order, c.aside = map[string]*Flight{}, list.New(), list.New()
+	c.queue, c.size = due.Queue[*entry]{}, 0
 }
 
 // Stats returns the counters.

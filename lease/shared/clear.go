@@ -58,6 +58,7 @@ func (c *Cache) Clear(what ClearType, value, namespace string) error {
 		for _, k := range c.callers {
 			k.gone.Store(true)
 		}
+		c.order.PushBackList(c.aside)
 		for e := c.order.Front(); e != nil; e = e.Next() {
 			e.Value.(*entry).gone.Store(true)
 			c.erase(e.Value.(*entry).name())

@@ -13,11 +13,11 @@ import (
 type entry struct {
 	due.Moment // when to renew or to end it; leases and tokens only
 
-	key    string  // "" = only kept on the schedule, served to nobody
-	full   string  // the path with its namespace
-	ns     string  // the header's namespace, for renewals
-	caller *caller // asked with its token; nil = a caller we know nothing of
-	place  *list.Element
+	key    string        // "" = only kept on the schedule, served to nobody
+	full   string        // the path with its namespace
+	ns     string        // the header's namespace, for renewals
+	caller *caller       // asked with its token; nil = a caller we know nothing of
+	place  *list.Element // in Cache.order, or aside
 	used   atomic.Bool
 	gone   atomic.Bool
 
@@ -87,7 +87,11 @@ func (c *Cache) add(e *entry) {
 	if e.caller != nil {
 		e.caller.entries[e] = struct{}{}
 	}
-	e.place = c.order.PushBack(e)
+	if e.key == "" {
+		e.place = c.aside.PushBack(e)
+	} else {
+		e.place = c.order.PushBack(e)
+	}
 	c.size += e.cost()
 	c.touch(e)
 	c.shrink(e)
@@ -107,6 +111,8 @@ func (c *Cache) unlink(e *entry) {
 		delete(c.entries, e.key)
 	}
 	e.key = ""
+	c.order.Remove(e.place)
+	e.place = c.aside.PushBack(e) // no room can be made with it any more
 	e.answer.Store(nil)
 	c.size += e.cost()
 	c.touch(e)
@@ -126,7 +132,8 @@ func (c *Cache) remove(e *entry) {
 		delete(c.leases, e.lease)
 	}
 	c.queue.Remove(e)
-	c.order.Remove(e.place)
+	c.order.Remove(e.place) // it is in one of the two
+	c.aside.Remove(e.place)
 	e.answer.Store(nil)
 	if k := e.caller; k != nil {
 		delete(k.entries, e)
@@ -164,7 +171,7 @@ func (c *Cache) removeValue(v *value) {
 // shrink makes room: what was not used since the last look goes first. keep was just
 // added and goes only when nothing else is left. mu is held.
 func (c *Cache) shrink(keep *entry) {
-	for tries := 2 * c.order.Len(); c.size > c.cfg.MaxBytes && tries > 0; tries-- {
+	for tries := 2 * c.order.Len(); c.size > c.cfg.MaxBytes && tries > 0 && c.order.Len() > 0; tries-- {
 		e := c.order.Front().Value.(*entry)
 		c.order.MoveToBack(e.place)
 		if e != keep && !e.used.Swap(false) {

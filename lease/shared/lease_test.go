@@ -379,3 +379,24 @@ func TestALeaseDroppedForRoomIsStillRenewed(t *testing.T) {
 		})
 	})
 }
+
+// TestLeasesDroppedForRoomAreNotLookedAtAgain: there may be many of them, and no room can
+// be made with them.
+func TestLeasesDroppedForRoomAreNotLookedAtAgain(t *testing.T) {
+	in(t, func(c *Config) { c.MaxBytes = 20 << 10 }, func(r *rig) {
+		r.v.login("root")
+		for i := range 100 {
+			r.session("root", "GET", fmt.Sprintf("db/creds/%d", i))
+		}
+		if n, entries := r.order.Len(), len(r.entries); n != entries || r.aside.Len() != 100-n {
+			t.Errorf("%d of 100 are looked at for room, %d can be served, %d are aside", n, entries, r.aside.Len())
+		}
+		if err := r.Clear(ClearAll, "", ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if n := r.requests("PUT /v1/sys/leases/renew"); n != 0 {
+			t.Errorf("%d of what was cleared was renewed", n)
+		}
+	})
+}
