@@ -53,6 +53,7 @@ func (m leakChecked) Run() int {
 //	app flaky SOCKET N      a server that fails the first N requests for each path
 //	app http-proxy FILE LOG an HTTP proxy, its URL in FILE
 //	app srv-server ADDRESS PORT FILE   a name server that leads to localhost:PORT; FILE appears when it is up
+//	app listening           the sockets its parent listens on (Linux)
 //	app follow FILE NAME…   append the variables to FILE, then every signal, until TERM or INT
 func app() {
 	switch args := os.Args[1:]; args[0] {
@@ -69,12 +70,42 @@ func app() {
 		flaky(args[1], args[2])
 	case "get":
 		get(args[1])
+	case "listening":
+		listening(os.Getppid())
 	case "follow":
 		follow(args[1], args[2:])
 	case "http-proxy":
 		httpProxy(args[1], args[2])
 	case "srv-server":
 		srvServer(args[1], args[2], args[3])
+	}
+}
+
+func listening(process int) {
+	sockets, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", process))
+	if err != nil || len(sockets) == 0 {
+		panic(fmt.Sprint("cannot look at process ", process, err))
+	}
+	theirs := map[string]bool{}
+	for _, fd := range sockets {
+		to, _ := os.Readlink(fd)
+		theirs[strings.Trim(strings.TrimPrefix(to, "socket:"), "[]")] = true
+	}
+	none := true
+	for _, table := range []struct {
+		name, listens string
+		state, inode  int // columns
+	}{{"tcp", "0A", 3, 9}, {"tcp6", "0A", 3, 9}, {"unix", "00010000", 3, 6}} {
+		text, _ := os.ReadFile("/proc/net/" + table.name)
+		for line := range strings.Lines(string(text)) {
+			if f := strings.Fields(line); len(f) > table.inode && f[table.state] == table.listens && theirs[f[table.inode]] {
+				none = false
+				fmt.Println("listens on", table.name)
+			}
+		}
+	}
+	if none {
+		fmt.Println("listens on nothing")
 	}
 }
 

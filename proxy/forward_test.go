@@ -201,7 +201,7 @@ func TestOnlyHarmlessRequestsAreRepeated(t *testing.T) {
 	for _, tt := range []struct {
 		method string
 		want   int32
-	}{{"GET", 3}, {"LIST", 3}, {"POST", 1}, {"PUT", 1}, {"DELETE", 1}} {
+	}{{"GET", 3}, {"HEAD", 3}, {"OPTIONS", 3}, {"LIST", 3}, {"POST", 1}, {"PUT", 1}, {"PATCH", 1}, {"DELETE", 1}, {"OTHER", 1}} {
 		var count atomic.Int32
 		up := serve(t, func(w http.ResponseWriter, r *http.Request) {
 			if count.Add(1) < 3 {
