@@ -93,7 +93,7 @@ func Describe(err error) string {
 		if errors.Is(err, context.DeadlineExceeded) {
 			return "no answer in time"
 		}
-		return clip(err.Error())
+		return clip(foreign.Unquoted(err).Error())
 	}
 	text := "the answer is not Vault's"
 	if !re.RawError {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/hashicorp/vault/api"
 	"golang.org/x/time/rate"
+
+	"github.com/envexec/envexec/internal/foreign"
 )
 
 // Headers of Vault's own.
@@ -144,10 +146,10 @@ func redirected(status int) bool {
 	return false
 }
 
-// plain says in words what a TLS error hides most often.
+// plain says in words what a TLS error hides most often, and quotes nothing the server sent.
 func plain(err error) error {
 	if record, ok := errors.AsType[tls.RecordHeaderError](err); ok && string(record.RecordHeader[:]) == "HTTP/" {
 		return fmt.Errorf("the server speaks HTTP, not HTTPS: %w", err)
 	}
-	return err
+	return foreign.Unquoted(err)
 }

@@ -50,3 +50,27 @@ func (a *Answer) Error() string {
 	}
 	return fmt.Sprintf("%s answered with status %d and %s, which is not Vault's API", who, a.Status, kind)
 }
+
+// Unquoted is err without what package net/http quotes of an answer that it cannot read as
+// HTTP: that may be anything, a token included. Other errors, nil too, are returned as they are.
+func Unquoted(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, mark := range []string{"malformed ", "bad Content-Length ", "unsupported transfer encoding", "invalid Transfer-Encoding", "sent GOAWAY"} {
+		before, rest, found := strings.Cut(text, mark)
+		if what, _, quoted := strings.Cut(rest, `"`); found && quoted {
+			return unquoted{err, before + mark + strings.TrimRight(what, " :")}
+		}
+	}
+	return err
+}
+
+type unquoted struct {
+	error
+	text string
+}
+
+func (u unquoted) Error() string { return u.text }
+func (u unquoted) Unwrap() error { return u.error }

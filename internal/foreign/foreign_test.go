@@ -1,8 +1,12 @@
 package foreign
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 )
 
@@ -24,5 +28,26 @@ func TestAnswer(t *testing.T) {
 		if got := Of(resp, []byte(c.body)).Error(); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
+	}
+}
+
+// TestUnquoted: package net/http's own errors, of answers with a secret where none may be.
+func TestUnquoted(t *testing.T) {
+	const canary = "hvs.c4n4ry"
+	for _, answer := range []string{
+		canary + "\r\n\r\n", "HTTP/1.1 " + canary + "\r\n\r\n", "HTTP/1.1 200 OK\r\n" + canary + "\r\n\r\n", "HTTP/1.1 200 OK\r\nA: " + canary + "\x00\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: " + canary + "\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: " + canary + "\r\n\r\n",
+	} {
+		_, err := http.ReadResponse(bufio.NewReader(strings.NewReader(answer)), nil)
+		if err == nil || !strings.Contains(err.Error(), canary) {
+			t.Fatalf("%q: %v", answer, err)
+		}
+		whole := fmt.Errorf("Get %q: %w", "http://vault", err)
+		if got := Unquoted(whole); strings.Contains(got.Error(), canary) || !strings.HasPrefix(got.Error(), `Get "http://vault": `) || !errors.Is(got, err) {
+			t.Errorf("%q becomes %q", whole, got)
+		}
+	}
+	if err := errors.New(`x509: "a" is malformed`); Unquoted(err).Error() != err.Error() || Unquoted(nil) != nil {
+		t.Errorf("another error was changed: %v", Unquoted(err))
 	}
 }
