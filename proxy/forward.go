@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 )
@@ -20,7 +21,8 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
 		return
 	}
 	out := c.outgoing(r)
-	if lent, ok := out.Body.(*lentBody); ok {
+	lent, _ := out.Body.(*lentBody)
+	if lent != nil {
 		defer lent.ended.Store(true)
 	}
 	p.rewrite(out, c)
@@ -36,6 +38,10 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
 		}
 	}
 	if err != nil {
+		if broken := lent.fault(); broken != nil && (r.Context().Err() == nil || errors.Is(broken, os.ErrDeadlineExceeded)) {
+			refuse(w, bodyError(broken))
+			return
+		}
 		p.failed(w, r, c, err)
 		return
 	}
@@ -74,14 +80,27 @@ var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X
 // reading it after the answer came. Only our server closes it.
 type lentBody struct {
 	io.Reader
-	ended atomic.Bool
+	ended  atomic.Bool
+	broken atomic.Pointer[error] // what the client's side failed with
 }
 
 func (b *lentBody) Read(p []byte) (int, error) {
 	if b.ended.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
-	return b.Reader.Read(p)
+	n, err := b.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.broken.Store(&err)
+	}
+	return n, err
+}
+
+// fault is what the client's side failed with; nil = nothing, or there is no such body.
+func (b *lentBody) fault() error {
+	if b == nil || b.broken.Load() == nil {
+		return nil
+	}
+	return *b.broken.Load()
 }
 
 func (b *lentBody) Close() error {

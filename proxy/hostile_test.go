@@ -107,3 +107,29 @@ func TestWhatVaultSendsIsNotLogged(t *testing.T) {
 		t.Errorf("%d lines: %s", n, logs.String())
 	}
 }
+
+// TestABodyThatBreaksOffIsItsClientsFault: it is told as that, and Vault is not blamed.
+func TestABodyThatBreaksOffIsItsClientsFault(t *testing.T) {
+	up := serve(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	var logs bytes.Buffer
+	r := start(t, up, func(c *Config) {
+		c.Logger, c.Listeners[0].StallTimeout = slog.New(slog.NewTextHandler(&logs, nil)), time.Second
+	})
+	for _, size := range []int{100, maxReplay + 100} { // one that is kept, one that is passed on
+		for _, after := range []string{"no chunk", ""} { // "" = nothing more comes
+			conn := dialed(t, r.url)
+			fmt.Fprintf(conn, "PUT /v1/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n%s", size, strings.Repeat("x", size), after)
+			if after != "" {
+				io.WriteString(conn, "\r\n\r\n")
+			}
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil || resp.StatusCode != 400 {
+				t.Errorf("%d bytes, then %q: %v %v", size, after, resp, err)
+			}
+		}
+	}
+	r.stop()
+	if logs.Len() > 0 || r.Stats().Failed > 0 {
+		t.Errorf("%d failures of vault: %s", r.Stats().Failed, logs.String())
+	}
+}
