@@ -126,7 +126,7 @@ func numberAt(body []byte, first string, below ...string) (from, to int) {
 // kvSecret reports whether p is the answer to a read of a KV secret at full: version 1,
 // or data of version 2. Lists, metadata, subkeys and configuration are not.
 func (p *parsed) kvSecret(full string) bool {
-	if p.Wrap != nil || p.Auth != nil || p.LeaseID != "" || p.MountType != "" && p.MountType != "kv" {
+	if p.Auth != nil || p.LeaseID != "" || p.MountType != "" && p.MountType != "kv" {
 		return false
 	}
 	var data map[string]json.RawMessage

@@ -48,7 +48,7 @@ func (c *Cache) lives(token string) bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	k := c.callers[token]
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		return false
 	}
 	end := time.Duration(k.end.Load())
@@ -103,7 +103,6 @@ func (c *Cache) drop(k *caller) {
 	}
 	c.dropOwn(k)
 	for child := range k.children {
-		child.parent = nil
 		c.drop(child)
 	}
 }
@@ -119,10 +118,9 @@ func (c *Cache) dropOwn(k *caller) {
 		delete(k.parent.children, k)
 	}
 	for e := range k.entries {
-		if e.made != nil && !e.made.gone.Load() && e.made.parent == nil {
+		if e.made != nil {
 			c.unlink(e) // an orphan outlives its maker
 			e.caller = nil
-			delete(k.entries, e)
 			continue
 		}
 		c.remove(e)
@@ -145,9 +143,9 @@ func (c *Cache) vouch(ctx context.Context, k *caller, r *Request) bool {
 	for {
 		c.mu.Lock()
 		state, wait := trust(k.trust.Load()), k.looking
-		if state != unknown || k.gone.Load() {
+		if state != unknown {
 			c.mu.Unlock()
-			return state == good && !k.gone.Load()
+			return state == good
 		}
 		if wait == nil {
 			k.looking = make(chan struct{})
@@ -177,7 +175,6 @@ func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
 	switch state {
 	case good:
 		k.orphan = found.Orphan
-		k.end.Store(0)
 		if ttl := seconds(found.TTL); ttl > 0 || found.Expires != nil { // 0 is also what its last second says
 			k.end.Store(int64(asked + max(ttl-time.Second/2, 0))) // Vault rounds up by as much
 		}
@@ -199,7 +196,7 @@ func (c *Cache) lookUp(ctx context.Context, k *caller, r *Request) bool {
 			c.touch(e)
 		}
 	}
-	return state == good && !k.gone.Load()
+	return state == good
 }
 
 // lookedUp is what a token says of itself.

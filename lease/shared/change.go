@@ -173,13 +173,7 @@ func (ch *Change) token(what string, status int, body []byte) {
 		}
 		for child := range k.children {
 			child.parent, child.orphan = nil, true
-			if child.creation != nil {
-				delete(k.entries, child.creation)
-				c.unlink(child.creation)
-				child.creation.caller = nil
-			}
 		}
-		clear(k.children)
 		c.dropOwn(k)
 	case "renew-self":
 		ch.prolongToken(c.callers[ch.r.Token], status, body)

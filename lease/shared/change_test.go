@@ -3,6 +3,7 @@ package shared
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"strings"
 	"testing"
@@ -34,7 +35,14 @@ var onTheirWay = map[string]string{
 	"n": `{"auth":{"client_token":"late","accessor":"acc-late","renewable":true,"lease_duration":3600,"orphan":true}}`,
 }
 
-func newHousehold(r *rig) *household {
+// newHousehold makes all of it. path is what will be changed: no mark of it may be one of
+// an answer on its way by chance.
+func newHousehold(r *rig, path string) *household {
+	slot := func(kind byte, name string) uint64 { return r.marks.slot(kind, name) % uint64(len(r.marks.writes)) }
+	path = strings.TrimSuffix(path, "/")
+	for q := lastSegment(path); slot('f', firstSegment(path)) == slot('l', "q") || q != "q" && slot('l', q) == slot('l', "q"); {
+		r.marks.seed = maphash.MakeSeed()
+	}
 	h := &household{rig: r, reads: map[string]*Request{}, flights: map[string]*Flight{}}
 	r.v.kv[app], r.v.kv["kv1/x"] = "v", "v"
 	r.v.login("given", func(t *vaultToken) { t.parent = "unknown" })
@@ -60,7 +68,7 @@ func newHousehold(r *rig) *household {
 	keep("N", "own", "GET", "db/creds/x", "")
 	child, orphan := keep("c", "given", "PUT", "auth/token/create", "{}").made(), keep("o", "given", "PUT", "auth/token/create-orphan", "{}").made()
 	login := keep("l", "", "PUT", "auth/userpass/login/u", `{"password":"p"}`).made()
-	keep("m", "", "PUT", "ns1/auth/approle/login", `{"role_id":"r"}`)
+	keep("m", "", "PUT", "ns1/auth/app/role/login", `{"role_id":"r"}`)
 	keep("C", child, "GET", "db/creds/x", "")
 	keep("O", orphan, "GET", "db/creds/x", "")
 	keep("L", login, "GET", "db/creds/y", "")
@@ -107,89 +115,92 @@ func (h *household) change(method, path, ns, token, body string, status int) {
 	h.Change(r).End(status, nil)
 }
 
+const (
+	all     = "SNcCoOlLmtkpzqn"
+	tickets = "tkpq"
+	doubted = "ScCotkzqn" // what may hang on a token of which we know nothing, and all that is on its way
+)
+
+var changes = []struct {
+	what, body, taken string
+	alone             string // besides what is taken: on its way, but waited for by nobody
+}{
+	// Tokens.
+	{"POST auth/token/revoke", `{"token":"%S"}`, doubted, ""},
+	{"POST auth/token/revoke", `{"token":"%C"}`, "cCtkzqn", ""},
+	{"POST auth/token/revoke", `{"token":"%O"}`, "oOtkzqn", ""},
+	{"POST auth/token/revoke", `{"token":"%L"}`, "lLtkzqn", ""},
+	{"POST auth/token/revoke", `{"token":"nobody's"}`, doubted, ""},
+	{"POST auth/token/revoke", `{"token":"stranger"}`, doubted, ""},
+	{"POST auth/token/revoke", `{"token":"own"}`, "Ntkzqn", ""},
+	{"POST auth/token/revoke", `{"token":"free"}`, doubted + "p", ""},
+	{"POST auth/token/revoke", "token=%C", "cCtkzqn", ""},
+	{"POST auth/token/revoke", `{"token":7}`, all, ""},
+	{"POST auth/token/revoke-accessor", `{"accessor":"acc-given"}`, doubted, ""},
+	{"POST auth/token/revoke-accessor", `{"accessor":"acc-%C"}`, "cCtkzqn", ""},
+	{"POST auth/token/revoke-accessor", `{"accessor":"acc-free"}`, doubted + "p", ""},
+	{"POST auth/token/revoke-self", "", "Ntkzqn", ""},
+	{"POST auth/token/revoke-orphan", `{"token":"%S"}`, "Scozqn", ""},
+	{"POST auth/token/revoke-orphan", `{"token":"%C"}`, "cCzqn", ""},
+	{"POST auth/token/revoke-orphan", `{"token":"nobody's"}`, "zqn", ""},
+	{"POST auth/token/roles/x", "", "", ""},
+	// Leases.
+	{"PUT sys/leases/revoke", `{"lease_id":"%Sid"}`, "Szqn", ""},
+	{"PUT sys/leases/revoke/%Cid", "", "Czqn", ""},
+	{"PUT sys/leases/revoke//%Cid", "", "Czqn", ""},
+	{"PUT sys/revoke", `lease_id=%Lid`, "Lzqn", ""},
+	{"PUT sys/leases/revoke", ``, all, ""},
+	{"PUT sys/leases/revoke", `{"lease_id":"other/lease"}`, "zqn", ""},
+	{"PUT sys/leases/revoke", `{"lease_id":"auth/userpass/login/u/h1"}`, doubted + "lLNp", ""},
+	{"PUT sys/leases/revoke/auth/userpass/login/u/h1", "", doubted + "lLNp", ""},
+	{"PUT sys/leases/revoke/auth/token/create/h1", "", doubted + "ONp", ""},
+	{"PUT sys/leases/revoke/auth/app/role/login/h1", "", doubted + "mNp", ""},
+	{"PUT sys/leases/revoke-prefix/db/creds/x", "", "SNCOzqn", ""},
+	{"PUT sys/leases/revoke-prefix//db/creds/x", "", "SNCOzqn", ""},
+	{"PUT sys/leases/revoke-prefix/db/", "", "SNCOLzqn", ""},
+	{"PUT sys/leases/revoke-force/db/creds/y", "", "Lzqn", ""},
+	{"PUT sys/revoke-prefix/db", "", "SNCOLzqn", ""},
+	{"PUT sys/revoke-force/db", "", "SNCOLzqn", ""},
+	{"PUT sys/leases/revoke-prefix/auth/token/create", "", doubted + "ONp", ""},
+	{"PUT sys/leases/revoke-prefix/auth/userpass/", "", doubted + "lLNp", ""},
+	{"PUT sys/leases/revoke-prefix/auth", "", all, ""},
+	{"PUT sys/leases/revoke-prefix/auth/ldap", "", doubted + "Np", ""},
+	{"PUT sys/leases/tidy", "", "", ""},
+	// Mounts.
+	{"POST sys/mounts/db", "", tickets, "zn"},
+	{"DELETE sys/mounts/db", "", "SNCOLzqn" + tickets, ""},
+	{"POST sys/mounts/secret/tune", "", tickets, "zn"},
+	{"DELETE sys/auth/userpass", "", doubted + "lLNp", ""},
+	{"DELETE ns1/sys/auth/app/role", "", doubted + "mNp", ""},
+	{"POST sys/auth/userpass/tune", "", tickets + "l", "zn"},
+	{"POST sys/remount", `{"from":"db","to":"db2"}`, "SNCOLzqn" + tickets, ""},
+	{"POST sys/remount", `{"from":"/auth/userpass/","to":"auth/other"}`, doubted + "lLNp", ""},
+	{"POST sys/remount", ``, all, ""},
+	// Rights.
+	{"PUT sys/policy/p", "", tickets, "zn"}, {"DELETE sys/policies/acl/p", "", tickets, "zn"}, {"POST identity/group", "", tickets, "zn"},
+	{"POST ns1/identity/entity/id/1", "", tickets, "zn"}, {"PUT sys/seal", "", tickets, "zn"}, {"PUT sys/step-down", "", tickets, "zn"},
+	{"POST sys/quotas/rate-limit/x", "", tickets, "zn"},
+	// All that Vault knows.
+	{"POST sys/storage/raft/snapshot", "", all, ""}, {"DELETE sys/raw/core/x", "", all, ""}, {"DELETE sys/namespaces/ns1", "", all, ""},
+	{"POST sys/replication/dr/secondary/disable", "", all, ""},
+	// Secrets, whatever their names.
+	{"PUT secret/data/app", "", "tp", ""}, {"PATCH secret/data/app", "", "tp", ""}, {"DELETE secret/data/app/", "", "tp", ""}, {"PUT kv1/x", "", "k", ""},
+	{"PUT secret/undelete/app", "", "tp", ""}, {"PUT secret/destroy/app", "", "tp", ""}, {"DELETE secret/metadata/app", "", "tp", ""},
+	{"PUT secret/delete/app", "", "tp", ""}, {"PUT secret/data/q", "", "q", ""}, {"DELETE secret/metadata/q", "", "q", ""},
+	{"PUT secret/data/auth/token/x", "", "", ""}, {"PUT secret/data/sys/x", "", "", ""}, {"PUT db/config/other", "", "", "z"}, {"GET secret/data/app", "", "", ""}, {"LIST secret/metadata/app", "", "", ""},
+	// Credentials.
+	{"POST auth/userpass/users/u/password", `{"password":"n"}`, "l", ""}, {"DELETE auth/userpass/users/u", "", "l", ""},
+	{"POST ns1/auth/app/role/role/r/secret-id/destroy", "", "m", ""}, {"POST auth/userpass/login/other", "", "", ""},
+}
+
 // TestWhatAChangeThroughUsTakes: no more and no less than what may be stale, of what is
 // kept, of what is on its way, and of what others wait for.
 func TestWhatAChangeThroughUsTakes(t *testing.T) {
-	const (
-		all     = "SNcCoOlLmtkpzqn"
-		tickets = "tkpq"
-		doubted = "ScCotkzqn" // what may hang on a token of which we know nothing, and all that is on its way
-	)
-	for _, tt := range []struct {
-		what, body, taken string
-		alone             string // besides what is taken: on its way, but waited for by nobody
-	}{
-		// Tokens.
-		{"POST auth/token/revoke", `{"token":"%S"}`, doubted, ""},
-		{"POST auth/token/revoke", `{"token":"%C"}`, "cCtkzqn", ""},
-		{"POST auth/token/revoke", `{"token":"%O"}`, "oOtkzqn", ""},
-		{"POST auth/token/revoke", `{"token":"%L"}`, "lLtkzqn", ""},
-		{"POST auth/token/revoke", `{"token":"nobody's"}`, doubted, ""},
-		{"POST auth/token/revoke", `{"token":"stranger"}`, doubted, ""},
-		{"POST auth/token/revoke", `{"token":"own"}`, "Ntkzqn", ""},
-		{"POST auth/token/revoke", `{"token":"free"}`, doubted + "p", ""},
-		{"POST auth/token/revoke", "token=%C", "cCtkzqn", ""},
-		{"POST auth/token/revoke", `{"token":7}`, all, ""},
-		{"POST auth/token/revoke-accessor", `{"accessor":"acc-given"}`, doubted, ""},
-		{"POST auth/token/revoke-accessor", `{"accessor":"acc-%C"}`, "cCtkzqn", ""},
-		{"POST auth/token/revoke-accessor", `{"accessor":"acc-free"}`, doubted + "p", ""},
-		{"POST auth/token/revoke-self", "", "Ntkzqn", ""},
-		{"POST auth/token/revoke-orphan", `{"token":"%S"}`, "Scozqn", ""},
-		{"POST auth/token/revoke-orphan", `{"token":"%C"}`, "cCzqn", ""},
-		{"POST auth/token/revoke-orphan", `{"token":"nobody's"}`, "zqn", ""},
-		{"POST auth/token/roles/x", "", "", ""},
-		// Leases.
-		{"PUT sys/leases/revoke", `{"lease_id":"%Sid"}`, "Szqn", ""},
-		{"PUT sys/leases/revoke/%Cid", "", "Czqn", ""},
-		{"PUT sys/leases/revoke//%Cid", "", "Czqn", ""},
-		{"PUT sys/revoke", `lease_id=%Lid`, "Lzqn", ""},
-		{"PUT sys/leases/revoke", ``, all, ""},
-		{"PUT sys/leases/revoke", `{"lease_id":"other/lease"}`, "zqn", ""},
-		{"PUT sys/leases/revoke", `{"lease_id":"auth/userpass/login/u/h1"}`, doubted + "lLNp", ""},
-		{"PUT sys/leases/revoke/auth/userpass/login/u/h1", "", doubted + "lLNp", ""},
-		{"PUT sys/leases/revoke/auth/token/create/h1", "", doubted + "ONp", ""},
-		{"PUT sys/leases/revoke/auth/approle/login/h1", "", doubted + "mNp", ""},
-		{"PUT sys/leases/revoke-prefix/db/creds/x", "", "SNCOzqn", ""},
-		{"PUT sys/leases/revoke-prefix//db/creds/x", "", "SNCOzqn", ""},
-		{"PUT sys/leases/revoke-prefix/db/", "", "SNCOLzqn", ""},
-		{"PUT sys/leases/revoke-force/db/creds/y", "", "Lzqn", ""},
-		{"PUT sys/revoke-prefix/db", "", "SNCOLzqn", ""},
-		{"PUT sys/revoke-force/db", "", "SNCOLzqn", ""},
-		{"PUT sys/leases/revoke-prefix/auth/token/create", "", doubted + "ONp", ""},
-		{"PUT sys/leases/revoke-prefix/auth/userpass/", "", doubted + "lLNp", ""},
-		{"PUT sys/leases/revoke-prefix/auth", "", all, ""},
-		{"PUT sys/leases/revoke-prefix/auth/ldap", "", doubted + "Np", ""},
-		{"PUT sys/leases/tidy", "", "", ""},
-		// Mounts.
-		{"POST sys/mounts/db", "", tickets, "zn"},
-		{"DELETE sys/mounts/db", "", "SNCOLzqn" + tickets, ""},
-		{"POST sys/mounts/secret/tune", "", tickets, "zn"},
-		{"DELETE sys/auth/userpass", "", doubted + "lLNp", ""},
-		{"DELETE ns1/sys/auth/approle", "", doubted + "mNp", ""},
-		{"POST sys/auth/userpass/tune", "", tickets + "l", "zn"},
-		{"POST sys/remount", `{"from":"db","to":"db2"}`, "SNCOLzqn" + tickets, ""},
-		{"POST sys/remount", `{"from":"/auth/userpass/","to":"auth/other"}`, doubted + "lLNp", ""},
-		{"POST sys/remount", ``, all, ""},
-		// Rights.
-		{"PUT sys/policy/p", "", tickets, "zn"}, {"DELETE sys/policies/acl/p", "", tickets, "zn"}, {"POST identity/group", "", tickets, "zn"},
-		{"POST ns1/identity/entity/id/1", "", tickets, "zn"}, {"PUT sys/seal", "", tickets, "zn"}, {"PUT sys/step-down", "", tickets, "zn"},
-		{"POST sys/quotas/rate-limit/x", "", tickets, "zn"},
-		// All that Vault knows.
-		{"POST sys/storage/raft/snapshot", "", all, ""}, {"DELETE sys/raw/core/x", "", all, ""}, {"DELETE sys/namespaces/ns1", "", all, ""},
-		{"POST sys/replication/dr/secondary/disable", "", all, ""},
-		// Secrets, whatever their names.
-		{"PUT secret/data/app", "", "tp", ""}, {"PATCH secret/data/app", "", "tp", ""}, {"DELETE secret/data/app/", "", "tp", ""}, {"PUT kv1/x", "", "k", ""},
-		{"PUT secret/undelete/app", "", "tp", ""}, {"PUT secret/destroy/app", "", "tp", ""}, {"DELETE secret/metadata/app", "", "tp", ""},
-		{"PUT secret/delete/app", "", "tp", ""}, {"PUT secret/subkeys/app", "", "tp", ""}, {"PUT secret/data/q", "", "q", ""}, {"DELETE secret/metadata/q", "", "q", ""},
-		{"PUT secret/data/auth/token/x", "", "", ""}, {"PUT secret/data/sys/x", "", "", ""}, {"PUT db/config/other", "", "", "z"}, {"GET secret/data/app", "", "", ""}, {"LIST secret/metadata/app", "", "", ""},
-		// Credentials.
-		{"POST auth/userpass/users/u/password", `{"password":"n"}`, "l", ""}, {"DELETE auth/userpass/users/u", "", "l", ""},
-		{"POST ns1/auth/approle/role/r/secret-id/destroy", "", "m", ""}, {"POST auth/userpass/login/other", "", "", ""},
-	} {
+	for _, tt := range changes {
 		t.Run(tt.what+" "+tt.body, func(t *testing.T) {
 			in(t, func(c *Config) { c.ShareLogins, c.MaxAge = true, time.Hour }, func(r *rig) {
-				h := newHousehold(r)
 				method, path, _ := strings.Cut(tt.what, " ")
+				h := newHousehold(r, path)
 				h.change(method, path, "", "own", tt.body, 204)
 				for _, letter := range "zqn" {
 					if l := string(letter); strings.Contains(tt.taken+tt.alone, l) && h.waits(l) {
@@ -237,8 +248,8 @@ func TestAChangeOfUncertainOutcome(t *testing.T) {
 		} {
 			t.Run(fmt.Sprint(tt, change.what, change.body), func(t *testing.T) {
 				in(t, func(c *Config) { c.ShareLogins, c.MaxAge = true, time.Hour }, func(r *rig) {
-					h := newHousehold(r)
 					method, path, _ := strings.Cut(change.what, " ")
+					h := newHousehold(r, path)
 					h.change(method, path, "", tt.token, change.body, tt.status)
 					taken := change.taken
 					if tt.refused {
@@ -261,5 +272,30 @@ func TestAChangeOfUncertainOutcome(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// TestWhatAChangeTakesAfterARestart: who is whose child, came from where and is known by
+// which accessor is known again.
+func TestWhatAChangeTakesAfterARestart(t *testing.T) {
+	for _, tt := range changes {
+		t.Run(tt.what+" "+tt.body, func(t *testing.T) {
+			var h *household
+			method, path, _ := strings.Cut(tt.what, " ")
+			lives(t, func(c *Config) { c.ShareLogins, c.MaxAge = true, time.Hour }, func(r *rig) {
+				h = newHousehold(r, path)
+				for _, f := range h.flights {
+					f.Close()
+				}
+			}, func(r *rig) {
+				h.rig = r
+				h.change(method, path, "", "own", tt.body, 204)
+			}, func(r *rig) { // and what was taken stays so
+				h.rig = r
+				if left, want := h.left(""), without(all, tt.taken+"zqn"); left != want {
+					t.Errorf("left are %s, want %s", left, want)
+				}
+			})
+		})
 	}
 }

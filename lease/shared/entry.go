@@ -99,7 +99,7 @@ func (c *Cache) add(e *entry) {
 
 // unlink takes e away from whoever asks; a lease or token stays on its schedule. mu is held.
 func (c *Cache) unlink(e *entry) {
-	if e.value != nil || e.lease == "" && e.made == nil {
+	if e.value != nil {
 		c.remove(e)
 		return
 	}

@@ -68,17 +68,14 @@ func (c *Cache) Enter(ctx context.Context, w http.ResponseWriter, r *Request) (s
 // when it is known to have no limit on uses, which a look-up would take one of.
 func (c *Cache) vouched(ctx context.Context, f *Flight) bool {
 	c.mu.Lock()
-	k, e := c.callers[f.r.Token], c.entries[f.key]
-	if k == nil || !k.managed {
-		k = c.manager(&f.r)
-	}
+	k, e := c.manager(&f.r), c.entries[f.key]
 	c.mu.Unlock()
 	if k == nil && e != nil && e.value != nil {
 		if a := e.ready(f.started); a != nil && c.fresh(e.value, a, f.started) {
 			k = e.caller
 		}
 	}
-	return k != nil && trust(k.trust.Load()) == unknown && c.vouch(ctx, k, &f.r)
+	return k != nil && c.vouch(ctx, k, &f.r)
 }
 
 // join returns the flight to wait for; nil: f goes itself, as the leader when others may wait for it.
@@ -207,7 +204,7 @@ func (f *Flight) Store(h http.Header, body []byte) {
 // storeLease keeps a lease of a caller we know. mu is held.
 func (c *Cache) storeLease(f *Flight, p *parsed, a *Answer) {
 	k := c.manager(&f.r)
-	if k == nil || k.gone.Load() {
+	if k == nil {
 		return
 	}
 	e := c.made(f, p, a, seconds(p.Duration))
@@ -224,7 +221,10 @@ func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 	if auth.NumUses > 0 || !auth.Renewable || seconds(auth.Duration) == 0 {
 		return
 	}
-	parent := c.manager(&f.r)
+	var parent *caller
+	if f.class == creating {
+		parent = c.manager(&f.r)
+	}
 	if f.class == creating && parent == nil || c.callers[auth.Token] != nil && c.callers[auth.Token].creation != nil {
 		return
 	}
@@ -245,9 +245,6 @@ func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 	}
 	e := c.made(f, p, a, seconds(auth.Duration))
 	e.caller, e.made, k.creation = parent, k, e
-	if f.class == login {
-		e.caller = nil
-	}
 	if f.class == login && !c.cfg.ShareLogins {
 		e.key, e.last = "", true // only known: its owner renews it
 		e.answer.Store(nil)
@@ -273,7 +270,7 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 		return
 	}
 	k := c.know(f.r.Token)
-	if k.gone.Load() || trust(k.trust.Load()) == refused {
+	if trust(k.trust.Load()) == refused {
 		return
 	}
 	name := f.r.Namespace + "\x00" + strings.TrimPrefix(f.r.Path, "/v1/") + "?" + f.r.Query
@@ -290,7 +287,6 @@ func (c *Cache) storeTicket(f *Flight, a *Answer) {
 	if e == nil || e.value != v {
 		e = &entry{key: f.key, full: f.full, ns: f.r.Namespace, caller: k, value: v}
 		v.tickets[e] = struct{}{}
-		e.until.Store(int64(f.started + c.cfg.TicketLife))
 		c.add(e)
 	}
 	e.until.Store(int64(f.started + c.cfg.TicketLife))

@@ -45,6 +45,7 @@ type vaultToken struct {
 	cidrs   []string
 	end     time.Time // zero = none
 	noSelf  bool      // may not look itself up
+	lookUp  int       // status of look-ups; 0 = they work
 	created time.Time
 }
 
@@ -116,7 +117,7 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 	id := r.Header.Get("X-Vault-Token")
 	if strings.Contains(path, "/login") {
 		child := v.login(fmt.Sprintf("login-%d", v.count), func(t *vaultToken) { t.end = time.Now().Add(time.Hour) })
-		v.sayAuth(w, child, time.Hour, true)
+		v.sayAuth(w, child, time.Hour, false) // older servers do not say that it has no parent
 		return
 	}
 	t := v.tokens[id]
@@ -138,6 +139,10 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 	text := func(k string) string { s, _ := body[k].(string); return s }
 	switch {
 	case path == "auth/token/lookup-self":
+		if t.lookUp != 0 {
+			w.WriteHeader(t.lookUp)
+			return
+		}
 		if t.noSelf {
 			deny(w, "permission denied")
 			return
@@ -145,7 +150,7 @@ func (v *vault) handle(w http.ResponseWriter, r *http.Request) {
 		ttl, expires := 0, any(nil)
 		if !t.end.IsZero() {
 			expires = t.end
-			ttl = int(time.Until(t.end) / time.Second)
+			ttl = int(time.Until(t.end).Round(time.Second) / time.Second)
 		}
 		say(w, map[string]any{"data": map[string]any{"num_uses": t.uses, "bound_cidrs": t.cidrs, "ttl": ttl, "expire_time": expires, "orphan": t.parent == "", "accessor": "acc-" + id}})
 	case path == "auth/token/create", path == "auth/token/create-orphan":
@@ -317,6 +322,7 @@ func live(t *testing.T, v *vault, edit func(*Config), f func(*rig)) {
 	go func() { _ = c.Run(ctx); close(done) }()
 	synctest.Wait()
 	f(&rig{c, v, t})
+	c.consistent(t)
 	cancel()
 	<-done
 }

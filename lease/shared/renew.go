@@ -152,10 +152,6 @@ func (c *Cache) renew(ctx context.Context, e *entry) {
 		e.end.Store(int64(asked + ttl))
 		// Half of what it had or less: its maximum is near.
 		e.last = !renewable || ttl <= e.ttl/2
-		if ttl <= 0 {
-			c.finish(e)
-			return
-		}
 		c.schedule(e)
 		c.touch(e)
 	case err == nil && status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusPreconditionFailed:

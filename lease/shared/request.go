@@ -139,7 +139,7 @@ func groups(full string) []string {
 			return out
 		}
 		switch word {
-		case "data", "metadata", "delete", "undelete", "destroy", "subkeys":
+		case "data", "metadata", "delete", "undelete", "destroy":
 			out = append(out, full[:start]+"\x00"+rest)
 		}
 		from = start - 1 + len("/")

@@ -7,7 +7,7 @@ import (
 
 // Stale is the KV secret the caller has a ticket for when Vault does not answer; nil = none.
 func (f *Flight) Stale() *Answer {
-	if f == nil || f.class != reading {
+	if f == nil {
 		return nil
 	}
 	c := f.c
@@ -15,7 +15,7 @@ func (f *Flight) Stale() *Answer {
 	defer c.mu.RUnlock()
 	e := c.entries[f.key]
 	now := c.cfg.clock()
-	if e == nil || e.value == nil || e.gone.Load() || !e.caller.trusted(now) {
+	if e == nil || e.value == nil || !e.caller.trusted(now) {
 		return nil
 	}
 	a := e.value.answer.Load()
