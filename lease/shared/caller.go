@@ -214,7 +214,7 @@ func (c *Cache) ask(ctx context.Context, token, ns string) (lookedUp, trust) {
 	var answer struct{ Data *lookedUp }
 	status, body, err := c.send(ctx, http.MethodGet, "/v1/auth/token/lookup-self", "", token, ns, nil)
 	switch {
-	case err != nil || status >= 500 || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed:
+	case err != nil || forNow(status):
 		return lookedUp{}, unknown
 	case status != http.StatusOK || json.Unmarshal(body, &answer) != nil || answer.Data == nil:
 		return lookedUp{}, refused

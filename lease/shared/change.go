@@ -68,7 +68,7 @@ func (ch *Change) apply(status int, body []byte) {
 	}
 	if _, what, ok := cutSegments(path, "auth/token/"); ok {
 		ch.token(what, status, body)
-	} else if _, below, ok := cutSegments(path, "auth/"); ok && classify(&ch.r) != login {
+	} else if _, below, ok := cutSegments(path, "auth/"); ok && c.cfg.ShareLogins && classify(&ch.r) != login {
 		c.unshare(below)
 	}
 	if _, _, ok := cutSegments(path, "identity/"); ok {
@@ -145,8 +145,9 @@ func (c *Cache) everything() {
 	}
 }
 
-// unshare: whoever logged in at a mount whose credentials changed must prove himself anew. mu is held.
+// unshare: whoever logged in at a mount whose credentials changed must prove it anew. mu is held.
 func (c *Cache) unshare(below string) {
+	c.marks.all.Add(1)
 	for _, k := range c.callers {
 		if k.creation != nil && strings.HasPrefix("auth/"+below, k.origin+"/") {
 			c.unlink(k.creation)

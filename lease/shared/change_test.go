@@ -189,8 +189,8 @@ var changes = []struct {
 	{"PUT secret/delete/app", "", "tp", ""}, {"PUT secret/data/q", "", "q", ""}, {"DELETE secret/metadata/q", "", "q", ""},
 	{"PUT secret/data/auth/token/x", "", "", ""}, {"PUT secret/data/sys/x", "", "", ""}, {"PUT db/config/other", "", "", "z"}, {"GET secret/data/app", "", "", ""}, {"LIST secret/metadata/app", "", "", ""},
 	// Credentials.
-	{"POST auth/userpass/users/u/password", `{"password":"n"}`, "l", ""}, {"DELETE auth/userpass/users/u", "", "l", ""},
-	{"POST ns1/auth/app/role/role/r/secret-id/destroy", "", "m", ""}, {"POST auth/userpass/login/other", "", "", ""},
+	{"POST auth/userpass/users/u/password", `{"password":"n"}`, "lq", "zn"}, {"DELETE auth/userpass/users/u", "", "lq", "zn"},
+	{"POST ns1/auth/app/role/role/r/secret-id/destroy", "", "mq", "zn"}, {"POST auth/userpass/login/other", "", "", ""},
 }
 
 // TestWhatAChangeThroughUsTakes: no more and no less than what may be stale, of what is

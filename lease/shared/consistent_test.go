@@ -14,10 +14,18 @@ func (c *Cache) consistent(t testing.TB) {
 		}
 	}
 	size, keys, leases := int64(0), 0, 0
+	var all []*entry
 	for at := c.order.Front(); at != nil; at = at.Next() {
-		e := at.Value.(*entry)
+		must(at.Value.(*entry).place == at && at.Value.(*entry).key != "", "what is served to nobody is looked at for room")
+		all = append(all, at.Value.(*entry))
+	}
+	for at := c.aside.Front(); at != nil; at = at.Next() {
+		must(at.Value.(*entry).place == at && at.Value.(*entry).key == "", "no room can be made with what is served")
+		all = append(all, at.Value.(*entry))
+	}
+	for _, e := range all {
 		size += e.cost()
-		must(!e.gone.Load() && e.place == at, "an entry that is gone keeps its place")
+		must(!e.gone.Load(), "an entry that is gone keeps its place")
 		must(e.caller == nil || c.callers[e.caller.token] == e.caller, "an entry's caller is not known")
 		if e.caller != nil {
 			_, has := e.caller.entries[e]
@@ -39,7 +47,7 @@ func (c *Cache) consistent(t testing.TB) {
 			must(has && c.values[e.value.key] == e.value, "a ticket admits to nothing")
 		}
 	}
-	must(len(c.entries) == keys && len(c.leases) == leases && c.queue.Len() <= c.order.Len(), "something is kept of an entry that is gone")
+	must(len(c.entries) == keys && len(c.leases) == leases && c.queue.Len() <= len(all), "something is kept of an entry that is gone")
 	for token, k := range c.callers {
 		must(k.token == token && !k.gone.Load(), "a token that is gone is known")
 		must(k.managed || len(k.entries) > 0 || len(k.children) > 0, "a caller of nothing is known")

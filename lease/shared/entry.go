@@ -82,6 +82,9 @@ func (c *Cache) add(e *entry) {
 		c.entries[e.key] = e
 	}
 	if e.lease != "" {
+		if old := c.leases[e.lease]; old != nil { // told twice, by an upstream with a cache of its own
+			c.remove(old)
+		}
 		c.leases[e.lease] = e
 	}
 	if e.caller != nil {

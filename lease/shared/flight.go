@@ -83,7 +83,7 @@ func (c *Cache) join(f *Flight) *Flight {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if leader := c.flights[f.key]; leader != nil {
-		if f.class == creating && leader.before.creatable(f.before) || leader.before.joinable(f.before) {
+		if f.class != reading && leader.before.creatable(f.before) || leader.before.joinable(f.before) {
 			return leader
 		}
 		return nil
@@ -125,6 +125,9 @@ func (f *Flight) Wants(status int, h http.Header) bool {
 	}
 	if f.class == reading {
 		f.refuted(status)
+		if f.lead && !forNow(status) {
+			f.c.marks.barren(f.full, true)
+		}
 	}
 	f.Close()
 	return false
@@ -149,9 +152,14 @@ func (f *Flight) refuted(status int) {
 	switch {
 	case status == http.StatusNotFound:
 		f.c.removeValue(e.value)
-	case status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusPreconditionFailed:
+	case status >= 400 && !forNow(status):
 		f.c.remove(e)
 	}
+}
+
+// forNow reports whether a status says nothing of what was asked for: Vault is away, busy or behind.
+func forNow(status int) bool {
+	return status >= 500 || status == http.StatusTooManyRequests || status == http.StatusPreconditionFailed
 }
 
 // MaxAnswer is the largest body Store takes.
@@ -191,7 +199,7 @@ func (f *Flight) Store(h http.Header, body []byte) {
 			return
 		}
 	case f.class != reading && p.Auth != nil && p.Auth.Token != "":
-		if f.before.storableLease(now) {
+		if f.before.storableLease(now) && (f.class == creating || f.before.creatable(now)) {
 			c.storeToken(f, p, a)
 		}
 	default:

@@ -147,7 +147,7 @@ func (c *Cache) save() error {
 		}
 	}
 	for v := range values {
-		if a := v.answer.Load(); a != nil {
+		if a := v.answer.Load(); a != nil && c.values[v.key] == v {
 			put[hashed("value-", v.key)], _ = json.Marshal(a.into(record{Saved: wall, Full: v.groups[0], NS: v.ns, Value: v.key}, now, wall))
 		}
 	}

@@ -37,6 +37,13 @@ func (d *disk) Save(put map[string][]byte, remove []string) error {
 	return nil
 }
 
+// fail makes every Save fail, or no more.
+func (d *disk) fail(full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = full
+}
+
 // lives runs each f in a life of its own before one Vault and one disk.
 func lives(t *testing.T, edit func(*Config), fs ...func(*rig)) {
 	t.Helper()
@@ -209,18 +216,14 @@ func TestWhatIsClearedIsClearedOnDisk(t *testing.T) {
 		if len(d.Load()) == 0 {
 			t.Fatal("nothing is on disk")
 		}
-		d.mu.Lock()
-		d.full = true
-		d.mu.Unlock()
+		d.fail(true)
 		r.v.kv[app] = "hunter3"
 		r.ask("root", "PUT", app, "{}")
 		if err := r.Clear(ClearAll, "", ""); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
-		d.mu.Lock()
-		d.full = false
-		d.mu.Unlock()
+		d.fail(false)
 		time.Sleep(2 * saveAgain)
 		if left := d.Load(); len(left) != 0 {
 			t.Errorf("%d records are left", len(left))

@@ -190,14 +190,16 @@ func (tr *truth) unmount(r *rig, paths []string) {
 	}
 }
 
-// revoke ends a token through us, in one of the ways there are. It is noted before: from
-// the request's end on nobody may get a hit.
+// revoke ends a token through us, in one of the ways there are. From the request's end on
+// nobody may get a hit; a read that was begun before may still be on its way to its begin.
 func (tr *truth) revoke(r *rig, who string, how int) {
-	tr.Lock()
-	// Once its parent was revoked alone, child is nobody's.
-	tr.dead["child"] = tr.dead["child"] || who == "one" && how != 3 && !tr.dead["one"]
-	tr.dead[who] = true
-	tr.Unlock()
+	defer func() {
+		tr.Lock()
+		defer tr.Unlock()
+		// Once its parent was revoked alone, child is nobody's.
+		tr.dead["child"] = tr.dead["child"] || who == "one" && how != 3 && !tr.dead["one"]
+		tr.dead[who] = true
+	}()
 	switch how {
 	case 0:
 		r.ask("root", "PUT", "auth/token/revoke", fmt.Sprintf(`{"token":%q}`, who))

@@ -154,7 +154,7 @@ func (c *Cache) renew(ctx context.Context, e *entry) {
 		e.last = !renewable || ttl <= e.ttl/2
 		c.schedule(e)
 		c.touch(e)
-	case err == nil && status >= 400 && status < 500 && status != http.StatusTooManyRequests && status != http.StatusPreconditionFailed:
+	case err == nil && status >= 400 && !forNow(status):
 		c.renewalRefused(e, status, answer)
 	default:
 		e.fails++
