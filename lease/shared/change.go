@@ -63,15 +63,15 @@ func (ch *Change) undone(status int) bool {
 func (ch *Change) apply(status int, body []byte) {
 	c := ch.c
 	path := strings.TrimSuffix(strings.TrimPrefix(ch.r.Path, "/v1/"), "/") // the header's namespace may be ignored
-	if _, what, ok := cutSegments(path, "sys/"); ok {
+	if what, ok := cutSegments(path, "sys/"); ok {
 		ch.system(what, status, body)
 	}
-	if _, what, ok := cutSegments(path, "auth/token/"); ok {
+	if what, ok := cutSegments(path, "auth/token/"); ok {
 		ch.token(what, status, body)
-	} else if _, below, ok := cutSegments(path, "auth/"); ok && c.cfg.ShareLogins && classify(&ch.r) != login {
+	} else if below, ok := cutSegments(path, "auth/"); ok && c.cfg.ShareLogins && classify(&ch.r) != login {
 		c.unshare(below)
 	}
-	if _, _, ok := cutSegments(path, "identity/"); ok {
+	if _, ok := cutSegments(path, "identity/"); ok {
 		c.rights()
 	}
 	for _, g := range allGroups(ch.full, ch.r.Namespace) {

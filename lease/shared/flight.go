@@ -243,7 +243,7 @@ func (c *Cache) storeToken(f *Flight, p *parsed, a *Answer) {
 	}
 	k.origin = "auth/token"
 	if f.class == login {
-		_, below, _ := cutSegments(f.full, "auth/")
+		below, _ := cutSegments(f.full, "auth/")
 		mount, _, _ := strings.Cut(below, "/login")
 		k.origin = "auth/" + mount
 	}

@@ -47,7 +47,7 @@ func classify(r *Request) class {
 		case "sys", "auth", "identity":
 			return opaque
 		}
-		if _, _, own := cutSegments(path, "cubbyhole/"); own { // each token's own; older servers do not say so
+		if _, own := cutSegments(path, "cubbyhole/"); own { // each token's own; older servers do not say so
 			return opaque
 		}
 		if r.Token == "" || len(r.Body) > 0 {
@@ -55,7 +55,7 @@ func classify(r *Request) class {
 		}
 		return reading
 	case http.MethodPost, http.MethodPut:
-		_, below, ok := cutSegments(path, "auth/")
+		below, ok := cutSegments(path, "auth/")
 		if !ok {
 			return opaque
 		}
@@ -83,13 +83,14 @@ func plain(path string) bool {
 	return true
 }
 
-// cutSegments finds mark (ending in a slash) at the beginning of path or after a
-// slash: namespaces may stand before it.
-func cutSegments(path, mark string) (before, after string, ok bool) {
+// cutSegments returns what comes after mark (ending in a slash), which is at the beginning
+// of path or after a slash: namespaces may stand before it.
+func cutSegments(path, mark string) (after string, ok bool) {
 	if after, ok = strings.CutPrefix(path, mark); ok {
-		return "", after, true
+		return after, true
 	}
-	return strings.Cut(path, "/"+mark)
+	_, after, ok = strings.Cut(path, "/"+mark)
+	return after, ok
 }
 
 // full is the path with its namespace in front and without /v1/.
