@@ -101,7 +101,7 @@ func TestCacheHeaders(t *testing.T) {
 		})
 		for i, tt := range []struct{ path, name, value, want string }{
 			{"kv/x", "", "", "MISS"}, {"kv/x", "", "", "HIT"}, {"kv/missing", "", "", ""}, {"kv/x", "Cache-Control", "no-cache", "MISS"},
-			{"kv/x", "Cache-Control", "Max-Age=0", "MISS"}, {"kv/x", "Authorization", "Negotiate x", "MISS"}, {"kv/x", "Authorization", "Bearer x", "HIT"}, {"kv/x", "X-Vault-Index", "i", "MISS"}, {"kv/x", "X-Vault-Inconsistent", "forward-active-node", "MISS"},
+			{"kv/x", "Cache-Control", "Max-Age=0", "MISS"}, {"kv/x", "Cache-Control", "no-store", "MISS"}, {"kv/x", "Range", "bytes=0-1", "MISS"}, {"kv/x", "Origin", "http://elsewhere", "MISS"}, {"kv/x", "Authorization", "Negotiate x", "MISS"}, {"kv/x", "Authorization", "Bearer x", "HIT"}, {"kv/x", "X-Vault-Index", "i", "MISS"}, {"kv/x", "X-Vault-Inconsistent", "forward-active-node", "MISS"},
 			{"kv/x", "X-Vault-Forward", "active-node", "MISS"}, {"kv/x", "X-Vault-Wrap-Ttl", "1m", "MISS"}, {"kv/x", "X-Vault-MFA", "m", "MISS"}, {"kv/x", "User-Agent", "another", "HIT"},
 			{"kv/x", "Accept-Encoding", "br", "HIT"}, {"kv/x", "X-Request-Id", "7", "HIT"},
 		} {
@@ -115,6 +115,38 @@ func TestCacheHeaders(t *testing.T) {
 			if a := r.ask(t, "GET", "/v1/"+tt.path, "", header...); a.header.Get("X-Cache") != tt.want || (tt.want == "HIT") != (a.header.Get("Age") != "") {
 				t.Errorf("cache %t, request %d with %s: X-Cache %q, Age %q, want %q", cached, i, tt.name, a.header.Get("X-Cache"), a.header.Get("Age"), tt.want)
 			}
+		}
+		if a := r.ask(t, "GET", "/v1/kv/x", "a body", "X-Vault-Token", "t"); a.header.Get("X-Cache") == "HIT" {
+			t.Errorf("a read with a body is a hit: %+v", a)
+		}
+	}
+}
+
+// TestTheOutcomeOfAWriteCounts: a refused one leaves what is cached, one without an answer does not.
+func TestTheOutcomeOfAWriteCounts(t *testing.T) {
+	var status atomic.Int64 // of writes; 0 = the connection breaks
+	up := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method != "GET" && status.Load() == 0:
+			panic(http.ErrAbortHandler)
+		case r.Method != "GET":
+			w.WriteHeader(int(status.Load()))
+		case strings.Contains(r.URL.Path, "lookup-self"):
+			io.WriteString(w, `{"data":{"num_uses":0,"ttl":0,"orphan":true}}`)
+		default:
+			io.WriteString(w, `{"mount_type":"kv","data":{"k":"v"}}`)
+		}
+	})
+	r := start(t, up, func(c *Config) { c.Cache = &Cache{StaticSecrets: true, MaxAge: time.Hour} })
+	for code, want := range map[int64]string{403: "HIT", 404: "HIT", 204: "MISS", 500: "MISS", 0: "MISS"} {
+		status.Store(code)
+		for range 2 {
+			r.ask(t, "GET", "/v1/kv/x", "", "X-Vault-Token", "t")
+		}
+		r.ask(t, "PUT", "/v1/kv/x", "{}", "X-Vault-Token", "t")
+		if a := r.ask(t, "GET", "/v1/kv/x", "", "X-Vault-Token", "t"); a.header.Get("X-Cache") != want {
+			t.Errorf("after a write with %d: X-Cache %q, want %q", code, a.header.Get("X-Cache"), want)
 		}
 	}
 }

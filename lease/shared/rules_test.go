@@ -194,6 +194,7 @@ func TestWhoWaitsForWhom(t *testing.T) {
 			in(t, func(c *Config) { c.Static, c.ShareLogins = static, share }, func(r *rig) {
 				r.v.login("root")
 				r.v.login("stranger")
+				r.v.login("newcomer")
 				child := r.session("root", "PUT", "auth/token/create").made()
 				for _, tt := range []struct {
 					who, method, path string
@@ -201,6 +202,7 @@ func TestWhoWaitsForWhom(t *testing.T) {
 					one               bool
 				}{
 					{"session", "GET", "db/creds/new", func(m, p string) got { return r.session("root", m, p) }, true},
+					{"session's first", "GET", "db/creds/first", func(m, p string) got { return r.session("newcomer", m, p) }, true},
 					{"child", "GET", "db/creds/other", func(m, p string) got { return r.ask(child, m, p) }, true},
 					{"child", "PUT", "auth/token/create", func(m, p string) got { return r.ask(child, m, p) }, true},
 					{"login", "PUT", "auth/approle/login", func(m, p string) got { return r.ask("", m, p) }, share},
