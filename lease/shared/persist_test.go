@@ -208,8 +208,9 @@ func TestWhatIsClearedIsClearedOnDisk(t *testing.T) {
 	d := &disk{records: map[string][]byte{}}
 	in(t, func(c *Config) { c.Persist = d }, func(r *rig) {
 		r.family()
-		r.v.kv[app] = "hunter2"
+		r.v.kv[app], r.v.kv["kv1/x"] = "hunter2", "hunter2"
 		for range 3 {
+			r.ask("root", "GET", "kv1/x")
 			r.ask("root", "GET", app)
 		}
 		time.Sleep(time.Second)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/envexec/envexec/internal/events"
 	"github.com/envexec/envexec/secret"
 )
 
@@ -848,5 +849,26 @@ func TestAChangeEndsOnce(t *testing.T) {
 			t.Error("an answer from before a write that is on its way is served")
 		}
 		change.End(204, nil)
+	})
+}
+
+// TestAnEventTakesItsSecret, in its namespace, and keeps out what is on its way.
+func TestAnEventTakesItsSecret(t *testing.T) {
+	in(t, nil, func(r *rig) {
+		r.v.login("a")
+		for _, path := range []string{app, "ns1/" + app} {
+			r.flight("a", path).Store(asJSON, []byte(onTheirWay["q"]))
+		}
+		f := r.flight("a", "secret/data/other")
+		r.changed(events.Change{Namespace: "ns1", Paths: []string{app}})
+		r.changed(events.Change{Paths: []string{"secret/data/other"}})
+		f.Store(asJSON, []byte(onTheirWay["q"]))
+		var left []string
+		for _, v := range r.values {
+			left = append(left, v.groups[0])
+		}
+		if got := fmt.Sprint(left); got != "["+app+"]" {
+			t.Errorf("left are %s", got)
+		}
 	})
 }
