@@ -98,6 +98,13 @@ func (c *call) describe(r *http.Request) {
 	}
 }
 
+// describeBody adds the kept body.
+func (c *call) describeBody(r *http.Request) {
+	if len(c.body) > 0 {
+		c.req.Body, c.req.ContentType = c.body, r.Header.Get("Content-Type")
+	}
+}
+
 // fromCache answers a plain read from the cache, the short road.
 func (p *Proxy) fromCache(w http.ResponseWriter, r *http.Request, c *call) bool {
 	if p.cache == nil {
@@ -114,9 +121,7 @@ func (p *Proxy) throughCache(w http.ResponseWriter, r *http.Request, c *call) {
 		p.forward(w, r, c)
 		return
 	}
-	if len(c.body) > 0 {
-		c.req.Body, c.req.ContentType = c.body, r.Header.Get("Content-Type")
-	}
+	c.describeBody(r)
 	if len(c.body) > 0 && c.kept && !c.bypass && p.cache.Serve(w, &c.req) {
 		return
 	}

@@ -38,6 +38,7 @@ type call struct {
 	ns     string        // namespace from the headers, without slashes at its ends
 	body   []byte        // the whole body when kept
 	kept   bool          // body is whole: the request can be sent again
+	rest   io.Reader     // the body when it is not kept
 	req    shared.Request
 	bypass bool // the cache is not for this request
 	flight *shared.Flight
@@ -128,39 +129,44 @@ func (c *call) namespace(r *http.Request, fixed, prepend string) {
 	r.Header[headerNamespace] = []string{c.ns}
 }
 
-// keepBody reads a body of at most maxReplay bytes so that it can be looked at and sent again.
-func (c *call) keepBody(r *http.Request) error {
+// keepBody reads a body of at most maxReplay bytes so that it can be looked at and sent
+// again. nil = none; length as in http.Request.
+func (c *call) keepBody(body io.Reader, length int64) error {
 	switch {
-	case r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0:
-		c.kept = true
+	case body == nil:
+	case length > maxReplay:
+		c.rest = body
 		return nil
-	case r.ContentLength > maxReplay:
-		return nil
-	case r.ContentLength > 0:
-		c.body = make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(r.Body, c.body); err != nil {
+	case length > 0:
+		c.body = make([]byte, length)
+		if _, err := io.ReadFull(body, c.body); err != nil {
 			return bodyError(err)
 		}
 	default:
-		read, err := io.ReadAll(io.LimitReader(r.Body, maxReplay+1))
+		read, err := io.ReadAll(io.LimitReader(body, maxReplay+1))
 		if err != nil {
 			return bodyError(err)
 		}
 		if len(read) > maxReplay {
-			r.Body = struct {
-				io.Reader
-				io.Closer
-			}{io.MultiReader(bytes.NewReader(read), r.Body), r.Body}
+			c.rest = io.MultiReader(bytes.NewReader(read), body)
 			return nil
 		}
 		c.body = read
 	}
 	c.kept = true
-	r.Body, r.ContentLength = http.NoBody, int64(len(c.body))
-	if len(c.body) > 0 {
-		r.Body = io.NopCloser(bytes.NewReader(c.body))
-	}
 	return nil
+}
+
+// fill gives out the body that is to be sent.
+func (c *call) fill(out *http.Request) {
+	switch {
+	case !c.kept:
+		out.Body = &lentBody{Reader: c.rest}
+	case len(c.body) == 0:
+		out.Body, out.ContentLength = nil, 0
+	default:
+		out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(c.body)), int64(len(c.body))
+	}
 }
 
 func bodyError(err error) error {

@@ -17,7 +17,9 @@ import (
 // forward sends r to Vault and streams the answer. r's headers are used up.
 func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, c *call) {
 	if len(r.Header["Upgrade"]) > 0 {
-		p.upgrader.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+		r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
+		c.fill(r)
+		p.upgrader.ServeHTTP(w, r)
 		return
 	}
 	out := c.outgoing(r)
@@ -64,12 +66,7 @@ func (c *call) outgoing(r *http.Request) *http.Request {
 	for _, name := range forwarding {
 		delete(out.Header, name)
 	}
-	switch {
-	case out.ContentLength == 0:
-		out.Body = nil
-	case !c.kept:
-		out.Body = &lentBody{Reader: r.Body}
-	}
+	c.fill(out)
 	return out
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"io"
 	"net/http"
 	"strings"
 )
@@ -22,9 +23,7 @@ func (p *Proxy) newGate(l *Listener, adminElsewhere bool) *gate {
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength != 0 && r.Body != nil {
-		r = g.guardBody(w, r)
-	}
+	body := g.body(w, r)
 	if r.ProtoMajor == 2 {
 		patient := &stallWriter{w, http.NewResponseController(w), g.l.StallTimeout}
 		defer patient.begin() // the server sends the rest
@@ -41,7 +40,7 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if ours && (g.l.Role != RoleProxyOnly) && g.health(w, r, name) {
 		return
 	}
-	if v := r.Header[headerRequest]; g.l.RequireHeader && (len(v) != 1 || v[0] != "true") {
+	if !g.admits(r) {
 		refuse(w, &refusal{http.StatusPreconditionFailed, "the listener's guard refuses this request"})
 		return
 	}
@@ -56,20 +55,27 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(w, &refusal{http.StatusRequestEntityTooLarge, "request body is too large"})
 		return
 	}
-	g.proxy.serve(w, r, g.l)
+	g.proxy.serve(w, r, body, g.l)
 }
 
-// guardBody bounds how long and how large r's body may be, also for who answers without
-// reading it: the server itself reads what is left.
-func (g *gate) guardBody(w http.ResponseWriter, r *http.Request) *http.Request {
-	own := *r // the server must find its request's body as it was: what is left unread it judges by that
-	body := &stallBody{r.Body, http.NewResponseController(w), g.l.StallTimeout}
-	body.begin()
-	own.Body = body
-	if limit := g.l.MaxRequestSize; limit > 0 {
-		own.Body = http.MaxBytesReader(w, own.Body, limit)
+// admits reports whether r has the header the listener may want.
+func (g *gate) admits(r *http.Request) bool {
+	v := r.Header[headerRequest]
+	return !g.l.RequireHeader || len(v) == 1 && v[0] == "true"
+}
+
+// body is r's body, bounded in time and size; nil = none. r.Body stays as it is: the server
+// reads what is left of it, in the same time, and judges by it whether the client may go on.
+func (g *gate) body(w http.ResponseWriter, r *http.Request) io.Reader {
+	if r.ContentLength == 0 || r.Body == nil {
+		return nil
 	}
-	return &own
+	body := &stallBody{ReadCloser: r.Body, control: http.NewResponseController(w), limit: g.l.StallTimeout}
+	body.begin()
+	if limit := g.l.MaxRequestSize; limit > 0 {
+		return http.MaxBytesReader(w, body, limit)
+	}
+	return body
 }
 
 // ownPath says whether path is one of our own endpoints and which.

@@ -53,8 +53,9 @@ func (p *Proxy) Bind() error {
 
 func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 	d := &door{listener: l, socket: l.Socket, remove: func() {}}
+	gate := p.newGate(l, adminElsewhere)
 	d.server = &http.Server{
-		Handler: p.newGate(l, adminElsewhere), ReadHeaderTimeout: l.ReadHeaderTimeout, IdleTimeout: l.IdleTimeout,
+		Handler: gate, ReadHeaderTimeout: l.ReadHeaderTimeout, IdleTimeout: l.IdleTimeout,
 		MaxHeaderBytes: l.MaxHeaderBytes, ErrorLog: slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Protocols: new(http.Protocols),
 	}
@@ -105,6 +106,10 @@ func (p *Proxy) bind(l *Listener, adminElsewhere bool) (*door, error) {
 	d.socket = &stallListener{d.socket, l.StallTimeout}
 	if l.MaxConnections > 0 {
 		d.socket = &crowdListener{Listener: d.socket, places: make(chan struct{}, l.MaxConnections)}
+	}
+	if p.cache != nil && gate.vault && l.TLS == nil {
+		d.socket = &hitListener{d.socket, gate}
+		d.server.ConnState = func(conn net.Conn, s http.ConnState) { conn.(*hitConn).state(s) }
 	}
 	return d, nil
 }

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/envexec/envexec/lease/shared"
@@ -29,6 +31,7 @@ type Proxy struct {
 	buffers  buffers
 	quit     func()
 	upgraded sync.WaitGroup // handlers that left their server
+	draining atomic.Bool    // the end has begun
 
 	mu    sync.Mutex
 	doors []*door // bound listeners
@@ -113,6 +116,7 @@ const linger = time.Second
 
 // drain closes the listeners, waits for what runs, then closes what is left.
 func (p *Proxy) drain(ctx context.Context, doors []*door) {
+	p.draining.Store(true)
 	if p.handedOver() {
 		<-time.After(linger)
 	}
@@ -130,15 +134,15 @@ func (p *Proxy) drain(ctx context.Context, doors []*door) {
 	all.Wait()
 }
 
-// serve answers one request that passed the guard.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, l *Listener) {
+// serve answers one request that passed the guard; body as of gate.body.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, body io.Reader, l *Listener) {
 	p.stats.requests.Add(1)
 	c, err := p.identify(r, l)
 	if err == nil && p.fromCache(w, r, c) {
 		return
 	}
 	if err == nil {
-		err = c.keepBody(r)
+		err = c.keepBody(body, r.ContentLength)
 	}
 	if err == nil {
 		err = p.guardSelf(r, c)

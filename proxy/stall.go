@@ -48,12 +48,19 @@ type stallBody struct {
 	io.ReadCloser
 	control *http.ResponseController
 	limit   time.Duration
+	begun   bool // the next read has a deadline
 }
 
-func (b *stallBody) begin() { _ = b.control.SetReadDeadline(time.Now().Add(b.limit)) }
+func (b *stallBody) begin() {
+	_ = b.control.SetReadDeadline(time.Now().Add(b.limit))
+	b.begun = true
+}
 
 func (b *stallBody) Read(p []byte) (int, error) {
-	b.begin()
+	if !b.begun {
+		b.begin()
+	}
+	b.begun = false
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		_ = b.control.SetReadDeadline(time.Time{}) // the server goes on reading to see the client leave

@@ -132,6 +132,13 @@ func (c *Cache) Serve(w http.ResponseWriter, r *Request) bool {
 	return true
 }
 
+// Empty reports whether there is nothing that Serve could find.
+func (c *Cache) Empty() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return len(c.entries) == 0
+}
+
 // fresh reports whether a KV secret's answer is young enough.
 func (c *Cache) fresh(v *value, a *Answer, now time.Duration) bool {
 	return now-a.at < c.limit(v, a)
