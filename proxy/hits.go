@@ -44,11 +44,11 @@ type hitConn struct {
 	renewed time.Time // the idle deadline
 }
 
-// state is the server's ConnState.
+// state is the server's ConnState. HTTP/2, which is lost at its first, calls it beside Read.
 func (c *hitConn) state(s http.ConnState) {
-	if s == http.StateIdle {
+	if s == http.StateIdle && !c.lost {
 		c.between, c.served, c.renewed = true, true, time.Time{}
-		c.lost = c.lost || c.missing != 0
+		c.lost = c.missing != 0
 	}
 }
 
@@ -94,7 +94,9 @@ func (c *hitConn) follow(b []byte) (whole bool) {
 // give notes that the server has b of the next head.
 func (c *hitConn) give(b []byte) {
 	c.given = append(c.given, b...)
-	c.lost = len(c.given) > maxPlainHead
+	if c.lost = len(c.given) > maxPlainHead; c.lost {
+		c.given = nil
+	}
 }
 
 // inside reads for a request that has begun: what is missing of it, then what the server
@@ -151,6 +153,7 @@ func (g *gate) hit(q *plainRequest, a *hitAnswer) bool {
 	a.reset()
 	c.describe(r)
 	c.describeBody(r)
+	c.req.AtMost = maxHit
 	if c.bypass || !p.cache.Serve(a, &c.req) || !a.sound() {
 		return false
 	}
@@ -165,14 +168,15 @@ type hitAnswer struct {
 	out    []byte
 }
 
-// maxAnswerKept is the largest answer whose memory a connection keeps for the next.
-const maxAnswerKept = 16 << 10
+// maxHit is the largest body of such an answer: the connection keeps its memory for the
+// next, and the server, which takes the connection for idle, would at its end cut off one
+// that the client is slow to take.
+const maxHit = 16 << 10
 
 func (a *hitAnswer) reset() {
-	if a.header == nil || cap(a.out) > maxAnswerKept {
-		*a = hitAnswer{header: http.Header{}}
+	if clear(a.header); a.header == nil {
+		a.header = http.Header{}
 	}
-	clear(a.header)
 	a.body = a.body[:0]
 }
 

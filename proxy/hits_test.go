@@ -35,6 +35,8 @@ func newRoad(t testing.TB, hits bool) *road {
 			fmt.Fprintf(w, `{"auth":{"client_token":"new%d","accessor":"a%d","lease_duration":360000,"renewable":true}}`, made.Add(1), made.Load())
 		case r.URL.Path == "/v1/secret/data/app" && r.Method == http.MethodGet:
 			fmt.Fprint(w, `{"mount_type":"kv","data":{"data":{"k":"v"},"metadata":{"version":1,"created_time":"2026-01-01T00:00:00Z"}}}`)
+		case r.URL.Path == "/v1/secret/data/large":
+			fmt.Fprintf(w, `{"mount_type":"kv","data":{"data":{"k":%q},"metadata":{"version":1,"created_time":"2026-01-01T00:00:00Z"}}}`, strings.Repeat("v", maxHit))
 		default:
 			fmt.Fprintf(w, `{"said":%q}`, r.Method+" "+r.RequestURI+" "+string(body))
 		}
@@ -51,10 +53,12 @@ func newRoad(t testing.TB, hits bool) *road {
 		t.Fatal(err)
 	}
 	r.address = socket.Addr().String()
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.calls.Add(1)
 		gate.ServeHTTP(w, q)
 	})}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	socket = &stallListener{socket, time.Minute}
 	if hits {
 		socket = &hitListener{socket, gate}
@@ -170,6 +174,36 @@ func TestHitsAreAnsweredBeforeTheServer(t *testing.T) {
 	}
 }
 
+// TestLargeHitsAreTheServers: it waits for those that are under way when it ends.
+func TestLargeHitsAreTheServers(t *testing.T) {
+	r := newRoad(t, true)
+	large := strings.Replace(read, "/app", "/large", 1)
+	for i, answer := range r.talk(t, large, large, large, large) {
+		if want := []string{"200 MISS", "200 HIT"}[min(i, 1)]; !strings.HasPrefix(answer, want) {
+			t.Errorf("answer %d is %.40q, want %s", i, answer, want)
+		}
+	}
+	if n := r.calls.Load(); n != 4 {
+		t.Errorf("the server saw %d of 4 requests", n)
+	}
+}
+
+func TestHTTP2BesideHits(t *testing.T) {
+	r := newRoad(t, true)
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
+	defer transport.CloseIdleConnections()
+	for range 20 {
+		got := ask(t, &http.Client{Transport: transport}, http.MethodGet, "http://"+r.address+"/v1/secret/data/app", "", headerRequest, "true")
+		if got.status != http.StatusOK || got.header.Get("X-Cache") != "HIT" {
+			t.Fatalf("answered %d %v", got.status, got.header)
+		}
+	}
+	if n := r.calls.Load(); n != 20 {
+		t.Errorf("the server saw %d of 20 requests", n)
+	}
+}
+
 func TestAtTheEndTheServerAnswersHits(t *testing.T) {
 	r := newRoad(t, true)
 	r.proxy.draining.Store(true)
@@ -193,6 +227,7 @@ var sayings = [][]string{
 	{read, strings.Replace(read, "X-Vault-Request: true", "X-Vault-Request: true\r\nX-Vault-Request: true", 1), read},
 	{read, strings.Replace(read, "X-Vault-Request", "X-Vault-Wrap-TTL: 60\r\nX-Vault-Request", 1), read},
 	{read, strings.Replace(read, "X-Vault-Request", "Cache-Control: no-cache\r\nX-Vault-Request", 1), read},
+	{read, strings.Replace(read, "X-Vault-Request", "Pragma: no-cache\r\nX-Vault-Request", 1), read},
 	{read, strings.Replace(read, "X-Vault-Request", "X-Vault-Namespace: a/\r\nX-Vault-Request", 1), read},
 	{read, strings.Replace(create, "Content-Length: 14", "Content-Length: 14\r\nContent-Length: 14", 1), read},
 	{read, strings.Replace(create, "Content-Length: 14", "Content-Length: 14\r\nContent-Length: 5", 1), read},
@@ -265,7 +300,7 @@ func TestAnEndlessHeadIsNotFollowed(t *testing.T) {
 	if c.give(make([]byte, maxPlainHead)); c.lost {
 		t.Error("a large head is not followed")
 	}
-	if c.give([]byte("x")); !c.lost {
+	if c.give([]byte("x")); !c.lost || c.given != nil {
 		t.Error("one that is too large is")
 	}
 }

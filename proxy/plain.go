@@ -10,7 +10,7 @@ import (
 
 // plainRequest is a request that nobody could read in two ways: HTTP/1.1 as RFC 9112 has
 // it, by far not all that it allows. No header is about the connection or the framing but
-// one Content-Length, and the target needs no decoding.
+// one Content-Length, none is one that the server rewrites, and the target needs no decoding.
 type plainRequest struct {
 	method, target, path, query string
 
@@ -109,7 +109,7 @@ func (q *plainRequest) readHeaders(text string) (rest string, ok bool) {
 			return "", false
 		}
 		switch name = textproto.CanonicalMIMEHeaderKey(name); name {
-		case "Connection", "Transfer-Encoding", "Expect":
+		case "Connection", "Transfer-Encoding", "Expect", "Pragma": // net/http makes Cache-Control of the last
 			return "", false
 		case "Host":
 			if q.host != "" || value == "" || !hostBytes.holds(value) {

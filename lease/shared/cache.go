@@ -117,6 +117,9 @@ func (c *Cache) Serve(w http.ResponseWriter, r *Request) bool {
 	}
 	now := c.cfg.clock()
 	a := e.ready(now)
+	if a != nil && r.AtMost > 0 && len(a.body) > r.AtMost {
+		return false
+	}
 	if e.value != nil {
 		if a == nil || !e.caller.trusted(now) || !c.fresh(e.value, a, now) {
 			return false

@@ -20,6 +20,8 @@ type Request struct {
 
 	// Session is the token when it is the session's own: what is known of it.
 	Session *secret.Token
+	// AtMost is the longest body Serve may give, in bytes; 0 = any.
+	AtMost int
 	// Fresh: the client wants Vault's own answer, not a kept one.
 	Fresh bool
 }
