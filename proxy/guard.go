@@ -28,6 +28,8 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		patient := &stallWriter{w, http.NewResponseController(w), g.l.StallTimeout}
 		defer patient.begin() // the server sends the rest
 		w = patient
+	} else if g.proxy.draining.Load() && len(r.Header["Upgrade"]) == 0 {
+		w.Header()["Connection"] = []string{"close"} // else it is cut, perhaps while the client sends the next
 	}
 	if len(r.URL.Path) == 0 || r.Method == http.MethodConnect || strings.ContainsAny(r.Method, " \t") {
 		refuse(w, &refusal{http.StatusMethodNotAllowed, "method is not supported"})

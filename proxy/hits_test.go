@@ -134,26 +134,37 @@ var ticking = regexp.MustCompile(`"lease_duration":[0-9]+`)
 // talk sends each part when the answer to the one before is there: the server waits then.
 func (r *road) talk(t testing.TB, parts ...string) (answers []string) {
 	t.Helper()
+	ask := r.dial(t)
+	for _, part := range parts {
+		answer, _ := ask(part)
+		answers = append(answers, answer)
+	}
+	return answers
+}
+
+// dial opens a connection. last: the answer is the last on it.
+func (r *road) dial(t testing.TB) (ask func(part string) (answer string, last bool)) {
+	t.Helper()
 	conn, err := net.Dial("tcp", r.address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	in := bufio.NewReader(conn)
-	for _, part := range parts {
+	return func(part string) (string, bool) {
+		t.Helper()
 		if _, err := io.WriteString(conn, part); err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil {
-			t.Fatalf("answer %d: %v", len(answers), err)
+			t.Fatalf("no answer: %v", err)
 		}
 		body, _ := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
-		answers = append(answers, fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("X-Cache"), " ", string(body)))
+		return fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("X-Cache"), " ", string(body)), resp.Close
 	}
-	return answers
 }
 
 func TestHitsAreAnsweredBeforeTheServer(t *testing.T) {
@@ -204,12 +215,20 @@ func TestHTTP2BesideHits(t *testing.T) {
 	}
 }
 
+// TestAtTheEndTheServerAnswersHits: it lets the client know that the connection ends, which
+// would be cut otherwise while the client sends its next request.
 func TestAtTheEndTheServerAnswersHits(t *testing.T) {
 	r := newRoad(t, true)
-	r.proxy.draining.Store(true)
-	r.talk(t, read, read, read)
-	if n := r.calls.Load(); n != 3 {
-		t.Errorf("the server saw %d of 3 requests", n)
+	ask := r.dial(t)
+	for i, want := range []struct {
+		calls int64
+		last  bool
+	}{{1, false}, {1, false}, {2, true}} {
+		r.proxy.draining.Store(i == 2)
+		answer, last := ask(read)
+		if n := r.calls.Load(); !strings.HasPrefix(answer, "200 HIT") || last != want.last || n != want.calls {
+			t.Errorf("answer %d is %q, the last %v, and the server saw %d requests; want %+v", i, answer, last, n, want)
+		}
 	}
 }
 
