@@ -263,6 +263,7 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 			}
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each run takes a second longer under -race
 			env.Values[vaultKey{}] = &scriptVault{roles: map[string]vaulttest.Role{}}
+			env.Defer(func() { tellErrors(env) })
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
@@ -275,6 +276,18 @@ func runScripts(t *testing.T, dir string, more map[string]func(*testscript.TestS
 		RequireExplicitExec: true,
 		Deadline:            time.Now().Add(6 * patience),
 	})
+}
+
+// tellErrors shows, when a script failed, what envexec wrote to files named err.
+func tellErrors(env *testscript.Env) {
+	if t, ok := env.T().(interface{ Failed() bool }); !ok || !t.Failed() {
+		return
+	}
+	files, _ := filepath.Glob(filepath.Join(env.WorkDir, "err*"))
+	for _, file := range files {
+		text, _ := os.ReadFile(file)
+		env.T().Log(filepath.Base(file), "is\n", string(text))
+	}
 }
 
 // cmdStatus runs a command and compares its exit status, which `exec` cannot.
