@@ -37,13 +37,24 @@ func (s *services) group(fail context.CancelCauseFunc) *services {
 // start runs a service until stop; its name is for the reader of the code. An error before that ends the program.
 func (s *services) start(_ string, run func(context.Context) error) {
 	s.wg.Go(func() {
-		if err := fault.Try(func() error { return run(s.ctx) }); err != nil && s.ctx.Err() == nil {
+		if err := fault.Try(func() error { return run(s.ctx) }); err != nil && !s.ending() {
 			s.fail(err)
 		}
 	})
 	for part := s; part.parent != nil; part = part.parent {
 		part.parent.wg.Go(part.wg.Wait)
 	}
+}
+
+// ending reports whether s or what it is a part of ends: the end reaches a part's context
+// later than the whole's, and what fails in between fails because of it.
+func (s *services) ending() bool {
+	for part := s; part != nil; part = part.parent {
+		if part.ctx.Err() != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // end ends the services and waits for them.
