@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -138,4 +140,29 @@ func h2(t *testing.T, url string, pairs ...string) func() (status, body string) 
 			}
 		}
 	}
+}
+
+// TestALongWriteMayTakeAnyTimeWhileItMoves: an answer from the cache is written at once.
+func TestALongWriteMayTakeAnyTimeWhileItMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		var reader sync.WaitGroup
+		defer reader.Wait()
+		defer ours.Close()
+		reader.Go(func() {
+			for b := make([]byte, maxStallWrite); ; time.Sleep(900 * time.Millisecond) {
+				if n, err := io.ReadFull(theirs, b); n == 0 || err != nil {
+					return
+				}
+			}
+		})
+		c := &stallConn{ours, time.Second}
+		if n, err := c.Write(make([]byte, 10*maxStallWrite)); n != 10*maxStallWrite || err != nil {
+			t.Errorf("wrote %d bytes, %v to a slow client", n, err)
+		}
+		_ = theirs.Close()
+		if n, err := c.Write(make([]byte, 1)); n != 0 || err == nil {
+			t.Errorf("wrote %d bytes, %v to one that left", n, err)
+		}
+	})
 }

@@ -29,9 +29,17 @@ type stallConn struct {
 	limit time.Duration
 }
 
+// maxStallWrite is the most that has to move in the limit, in bytes.
+const maxStallWrite = 32 << 10
+
 func (c *stallConn) Write(b []byte) (int, error) {
-	_ = c.SetWriteDeadline(time.Now().Add(c.limit))
-	return c.Conn.Write(b)
+	for n := 0; ; {
+		_ = c.SetWriteDeadline(time.Now().Add(c.limit))
+		more, err := c.Conn.Write(b[n:min(n+maxStallWrite, len(b))])
+		if n += more; err != nil || n == len(b) {
+			return n, err
+		}
+	}
 }
 
 // CloseWrite lets the server end an answer before it closes a connection it did not read to its end.
