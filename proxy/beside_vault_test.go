@@ -85,7 +85,7 @@ listener "unix" {
 	}
 	defer log.Close()
 	cmd := exec.Command(binary, "proxy", "-config=proxy.hcl")
-	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = dir, log, log, append(os.Environ(), "HOME="+dir, "VAULT_ADDR="+v.Addr, "VAULT_TOKEN=")
+	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = dir, log, log, append(cmd.Environ(), "HOME="+dir, "VAULT_ADDR="+v.Addr, "VAULT_TOKEN=")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func (l *hitListener) Accept() (net.Conn, error) {
 }
 
 // hitConn answers a request by itself when the server waits for one, this one has come
-// whole and alone, is plain (see plain), and is a hit. Everything else the server gets as
+// whole and alone, is plain (see plainRequest), and is a hit. Everything else the server gets as
 // it came. Between two requests it must be certain that the server holds nothing of the
 // next: it counts what it gives out, and stops answering for good when it cannot tell.
 //

@@ -62,7 +62,8 @@ func newUpstream(cfg *Config) (*upstream, error) {
 		}
 		u.transport, u.idleCloser = t, t.CloseIdleConnections
 		u.wire = newWire(t, base)
-		u.absolute = base.Scheme == "http" && strings.HasPrefix(between(t, base), "http")
+		by, err := between(t, base)
+		u.absolute = err == nil && by != nil && base.Scheme == "http" && strings.HasPrefix(by.Scheme, "http")
 	}
 	if base.User != nil {
 		password, _ := base.User.Password()
@@ -72,16 +73,12 @@ func newUpstream(cfg *Config) (*upstream, error) {
 	return u, nil
 }
 
-// between is the scheme of the proxy between t and base; "" = none.
-func between(t *http.Transport, base *url.URL) string {
+// between is the proxy between t and base; nil = none.
+func between(t *http.Transport, base *url.URL) (*url.URL, error) {
 	if t.Proxy == nil {
-		return ""
+		return nil, nil
 	}
-	proxy, err := t.Proxy(&http.Request{URL: base})
-	if err != nil || proxy == nil {
-		return ""
-	}
-	return proxy.Scheme
+	return t.Proxy(&http.Request{URL: base})
 }
 
 // close ends idle connections.

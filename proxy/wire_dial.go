@@ -25,10 +25,8 @@ func newWire(t *http.Transport, base *url.URL) *wire {
 	if !linesKnown || t.DisableKeepAlives || t.MaxIdleConnsPerHost < 0 || secure && t.DialTLSContext == nil {
 		return nil
 	}
-	if t.Proxy != nil {
-		if between, err := t.Proxy(&http.Request{URL: base}); err != nil || between != nil {
-			return nil
-		}
+	if by, err := between(t, base); err != nil || by != nil {
+		return nil
 	}
 	port, open := "80", t.DialContext
 	if open == nil {

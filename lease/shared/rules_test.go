@@ -320,7 +320,6 @@ func TestARefusedTokenIsLookedUpAgain(t *testing.T) {
 	})
 }
 
-// TestALookUpIsMadeOnlyForAHit.
 func TestALookUpIsMadeOnlyForAHit(t *testing.T) {
 	in(t, nil, func(r *rig) {
 		r.v.kv[app] = "v"
